@@ -1,0 +1,42 @@
+/**
+ * What became of one instance that somebody wants stored, and the door through which its bytes come in, whether by
+ * C-STORE or STOW-RS. Refusing one of many is an Outcome, not an exception.
+ */
+import type { ErrorCode } from '../errors.ts';
+import type { InstanceRef } from './records.ts';
+
+export type Outcome =
+  | { readonly kind: 'stored'; readonly ref: InstanceRef; readonly digest: string }
+  /** The same bytes are here already: nothing was written. */
+  | { readonly kind: 'duplicate'; readonly ref: InstanceRef; readonly digest: string }
+  /** Same UIDs, other bytes: kept beside the first and flagged. */
+  | { readonly kind: 'conflict'; readonly ref: InstanceRef; readonly digest: string }
+  /** Nothing was kept; `reason` is a sentence for the sender, without patient data. */
+  | { readonly kind: 'refused'; readonly code: ErrorCode; readonly reason: string };
+
+export interface IncomingInstance {
+  /** As the sender announced it (C-STORE: Affected SOP Class UID); undefined when only the bytes say so. */
+  readonly sopClassUid: string | undefined;
+  readonly sopInstanceUid: string | undefined;
+  readonly transferSyntaxUid: string;
+  /** Goes to (0002,0016). */
+  readonly sourceAeTitle: string | undefined;
+}
+
+/** One instance on its way in. Exactly one of `commit` and `abort` ends it. */
+export interface InstanceSink {
+  /**
+   * Takes the next data set bytes (without preamble and File Meta); keeps or copies them as it needs: the caller must not
+   * write to the buffer afterwards. A promise means: wait for it before the next write (back-pressure: stop reading the socket).
+   * After an internal failure it swallows what comes; `commit` then answers `refused`.
+   */
+  write(bytes: Uint8Array): void | Promise<void>;
+  /** The data set is complete. Resolves when the instance is on stable storage (or refused): only then may Success be answered. Never rejects. */
+  commit(): Promise<Outcome>;
+  /** The sender went away: whatever was written is dropped. */
+  abort(): void;
+}
+
+export interface InstanceReceiver {
+  begin(incoming: IncomingInstance): InstanceSink;
+}

@@ -1,0 +1,113 @@
+/**
+ * The two ports of an Archive: ArchiveIndex (what exists) and PackStore (where the bytes are). SQLite and disk implement
+ * them at the edge and on one machine, DynamoDB and S3 in the cloud; ONE contract suite each (test/contract) holds for all.
+ * Every write is conditional on ONE item: no transactions across items, no listing of folders. A study is one collection:
+ * whatever takes a StudyRef, SeriesRef or InstanceRef touches that study only.
+ */
+import type { Query, SearchPage } from './query.ts';
+import type {
+  ByteRange,
+  InstanceRecord,
+  InstanceRef,
+  PackRecord,
+  PackRef,
+  PackState,
+  SeriesRecord,
+  SeriesRef,
+  StudyRecord,
+  StudyRef,
+} from './records.ts';
+
+export interface Page<T> {
+  readonly items: readonly T[];
+  /** Give it back as `after` for the next page; undefined on the last one. */
+  readonly next: string | undefined;
+}
+
+export interface ArchiveIndex {
+  /**
+   * Adds each record unless one is there under its key: (tenant, reference) for `current`, (tenant, reference, digest)
+   * for `conflict`. Each on its own; answers in order the record that was there, or undefined where it was added.
+   */
+  createInstances(records: readonly InstanceRecord[]): Promise<readonly (InstanceRecord | undefined)[]>;
+  /** Puts `record` (state `current`) in place of the current one, if that still has `expectedDigest` and `expectedPackId`. False: somebody was faster. */
+  replaceCurrent(record: InstanceRecord, expected: { digest: string; packId: string }): Promise<boolean>;
+  getInstance(tenant: string, ref: InstanceRef): Promise<InstanceRecord | undefined>;
+  /** The current instance and its conflicts, current first; empty when unknown. */
+  getVersions(tenant: string, ref: InstanceRef): Promise<readonly InstanceRecord[]>;
+  /** Current instances of a study or a series in ascending order of (series UID, instance UID). */
+  listInstances(
+    tenant: string,
+    ref: StudyRef | SeriesRef,
+    page: { limit: number; after?: string },
+  ): Promise<Page<InstanceRecord>>;
+  /** How many conflicts there are, and the first of them. */
+  listConflicts(tenant: string, limit: number): Promise<{ count: number; records: readonly InstanceRecord[] }>;
+
+  /**
+   * Derives the series' and the study's record anew from the level below, under optimistic concurrency: when it returns,
+   * both equal a recount that is no older than the call. Calling it twice, or in another order, changes nothing.
+   */
+  recount(tenant: string, ref: SeriesRef): Promise<void>;
+  getStudy(tenant: string, ref: StudyRef): Promise<StudyRecord | undefined>;
+  getSeries(tenant: string, ref: SeriesRef): Promise<SeriesRecord | undefined>;
+  /** In ascending order of series UID. */
+  listSeries(tenant: string, ref: StudyRef): Promise<readonly SeriesRecord[]>;
+
+  /** Answers the record that was there already, or undefined where it was added. */
+  createPack(record: PackRecord): Promise<PackRecord | undefined>;
+  getPack(tenant: string, ref: PackRef): Promise<PackRecord | undefined>;
+  /** Changes fields of a pack if its state is one of `from`; answers the record as it is then, undefined if the condition failed. */
+  updatePack(
+    tenant: string,
+    ref: PackRef,
+    from: readonly PackState[],
+    change: Partial<PackRecord>,
+  ): Promise<PackRecord | undefined>;
+  /** Removes the record of a pack that was never sealed (nothing acknowledged is in it). */
+  deletePack(tenant: string, ref: PackRef): Promise<void>;
+  /** Of a study or a series, in ascending order of packId. */
+  listPacks(tenant: string, ref: StudyRef | SeriesRef): Promise<readonly PackRecord[]>;
+  /** In ascending order of packId, oldest first. */
+  packsInState(tenant: string, state: PackState, page: { limit: number; after?: string }): Promise<Page<PackRecord>>;
+  /** Counts and bytes by state. */
+  packTotals(
+    tenant: string,
+  ): Promise<
+    Readonly<
+      Record<PackState, { packs: number; instances: number; bytes: number; oldestCreatedAtMs: number | undefined }>
+    >
+  >;
+
+  /** Studies come newest StudyDate first, then by UID; series and instances by UID. The order does not depend on the page. */
+  search(tenant: string, query: Query): Promise<SearchPage>;
+  close(): Promise<void>;
+}
+
+/**
+ * Immutable objects under keys that keys.ts makes: sealed packs and their manifests.
+ * Errors: `not-found`, `range-not-satisfiable`, `checksum-mismatch`, `out-of-resources`, `damaged`.
+ */
+export interface PackStore {
+  head(key: string): Promise<{ lengthBytes: number } | undefined>;
+  /** The bytes of the range, or all. Exactly as many as asked for. For ranges that fit in memory. */
+  read(key: string, range?: ByteRange): Promise<Uint8Array>;
+  /** The same as a stream: bytes are read as they are pulled. Cancelling it closes what is open. */
+  stream(key: string, range?: ByteRange): Promise<ReadableStream<Uint8Array>>;
+  /**
+   * Creates an object; never replaces one: `exists` when the key is taken, whatever its bytes. When it resolves the bytes are durable
+   * and were found to have the length and SHA-256 (lower-case hex) expected, else `checksum-mismatch` and nothing is left behind.
+   */
+  create(
+    key: string,
+    body: Uint8Array | ReadableStream<Uint8Array>,
+    expected: { lengthBytes: number; sha256: string },
+  ): Promise<'created' | 'exists'>;
+  /** Nothing happens when it is not there. */
+  delete(key: string): Promise<void>;
+}
+
+export interface Archive {
+  readonly index: ArchiveIndex;
+  readonly packs: PackStore;
+}

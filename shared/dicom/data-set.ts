@@ -1,0 +1,83 @@
+/**
+ * A data set as the reader leaves it: elements in the order of the encoding, values as encoded bytes, nothing decoded
+ * that nobody asked for. Values too long to hold (bulk) and Pixel Data stay where they lie and are described by offset
+ * and length. PS3.5 §7. Reading is part10.ts; text is charset.ts; JSON is dicom-json.ts.
+ */
+
+/** Value Representations of PS3.5 §6.2. */
+export type Vr =
+  | 'AE' | 'AS' | 'AT' | 'CS' | 'DA' | 'DS' | 'DT' | 'FD' | 'FL' | 'IS' | 'LO' | 'LT' | 'OB' | 'OD' | 'OF' | 'OL' | 'OV'
+  | 'OW' | 'PN' | 'SH' | 'SL' | 'SQ' | 'SS' | 'ST' | 'SV' | 'TM' | 'UC' | 'UI' | 'UL' | 'UN' | 'UR' | 'US' | 'UT' | 'UV'; // biome-ignore format: a table reads better
+
+export interface Element {
+  /** 0xGGGGEEEE, unsigned. */
+  readonly tag: number;
+  readonly vr: Vr;
+  /** Of the first byte of the value, counted from the first byte of the source (for deflated data sets: of the inflated data set). */
+  readonly offsetBytes: number;
+  /** Of the value as encoded; for undefined lengths, up to the delimiter, which is not counted. */
+  readonly lengthBytes: number;
+  /** The encoded value; undefined for sequences and for bulk values that were left where they lie. */
+  readonly value: Uint8Array | undefined;
+  /** Sequence items; undefined for everything that is not a sequence. */
+  readonly items: readonly DataSet[] | undefined;
+}
+
+export class DataSet {
+  readonly elements: Map<number, Element>;
+  readonly littleEndian: boolean;
+  /** Specific Character Set (0008,0005) in force: its own, or the enclosing data set's (PS3.5 §6.1.2.5). Defined Terms, trimmed. */
+  characterSets: readonly string[];
+
+  constructor(littleEndian: boolean, characterSets: readonly string[] = []) {
+    this.elements = new Map();
+    this.littleEndian = littleEndian;
+    this.characterSets = characterSets;
+  }
+
+  get(tag: number): Element | undefined {
+    return this.elements.get(tag);
+  }
+
+  /** The value as characters of the default repertoire, padding trimmed, undefined when absent or empty: for UI, CS, DA, TM, IS, DS, AE. */
+  ascii(tag: number): string | undefined {
+    const value = this.elements.get(tag)?.value;
+    if (value === undefined) return undefined;
+    let start = 0;
+    let end = value.length;
+    while (end > start && (value[end - 1] === 0x20 || value[end - 1] === 0)) end--;
+    while (start < end && value[start] === 0x20) start++;
+    if (start === end) return undefined;
+    return String.fromCharCode(...value.subarray(start, Math.min(end, start + 4096)));
+  }
+
+  /** The first number of a US, SS, UL, SL, FL, FD, IS or DS value; undefined when absent, empty or not a number. */
+  number(tag: number): number | undefined {
+    const element = this.elements.get(tag);
+    const value = element?.value;
+    if (element === undefined || value === undefined || value.length === 0) return undefined;
+    const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
+    const width = numericWidth[element.vr];
+    if (width === undefined) {
+      const number = Number.parseFloat((this.ascii(tag) ?? '').split('\\')[0] ?? '');
+      return Number.isFinite(number) ? number : undefined;
+    }
+    if (value.length < width) return undefined;
+    switch (element.vr) {
+      case 'US':
+        return view.getUint16(0, this.littleEndian);
+      case 'SS':
+        return view.getInt16(0, this.littleEndian);
+      case 'UL':
+        return view.getUint32(0, this.littleEndian);
+      case 'SL':
+        return view.getInt32(0, this.littleEndian);
+      case 'FL':
+        return view.getFloat32(0, this.littleEndian);
+      default:
+        return view.getFloat64(0, this.littleEndian);
+    }
+  }
+}
+
+const numericWidth: Partial<Record<Vr, number>> = { US: 2, SS: 2, UL: 4, SL: 4, FL: 4, FD: 8 };
