@@ -1,0 +1,106 @@
+/**
+ * One gateway, put together: the archive on this disk, the door for C-STORE, the uploader, the pages. main.ts is the
+ * process around it; tests start it as it is.
+ */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Archive } from '#shared/archive/ports.ts';
+import type { Logger } from '#shared/log.ts';
+import { createDiskPackStore } from './cache/disk-pack-store.ts';
+import { lockFolder } from './cache/folder-lock.ts';
+import { createReceiver } from './cache/receiver.ts';
+import { createSqliteIndex } from './cache/sqlite-index.ts';
+import { createDimseServer } from './dimse/server.ts';
+import { serveHttp } from './http/host.ts';
+import { createStatusPages } from './http/status-pages.ts';
+import type { EdgeSettings } from './settings.ts';
+import { createCloudClient } from './upload/cloud-client.ts';
+import { startUploader, type Uploader } from './upload/uploader.ts';
+
+export const VERSION = '0.1.0';
+
+export interface Gateway {
+  readonly dicomPort: number;
+  readonly httpPort: number;
+  readonly archive: Archive;
+  /** Lets running stores finish, seals nothing, leaves everything so that the next start goes on. */
+  close(): Promise<void>;
+}
+
+/** Rejects with a sentence when the folder is in use or a port is taken. Recovery of what a crash left is done when it resolves. */
+export async function startGateway(
+  settings: EdgeSettings,
+  log: Logger,
+  crashPoint?: (name: string) => void,
+): Promise<Gateway> {
+  const startedAtMs = Date.now();
+  const { dataFolder, tenant, host } = settings;
+  mkdirSync(dataFolder, { recursive: true });
+  const lock = lockFolder(dataFolder);
+  const index = await createSqliteIndex({ file: join(dataFolder, 'index.sqlite'), inWorker: true });
+  const packs = createDiskPackStore({ root: join(dataFolder, 'packs') });
+  const archive: Archive = { index, packs };
+
+  let uploader: Uploader | undefined;
+  const receiver = await createReceiver({
+    folder: dataFolder,
+    tenant,
+    index,
+    packs,
+    log: log.child({ part: 'receiver' }),
+    clock: Date.now,
+    limits: { reserveBytes: settings.diskReserveBytes },
+    onSealed: () => uploader?.wake(),
+    ...(crashPoint === undefined ? {} : { crashPoint }),
+  });
+  const cloud = createCloudClient(settings.cloudUrl);
+  uploader = startUploader({
+    tenant,
+    archive,
+    cloud,
+    log: log.child({ part: 'uploader' }),
+    nowMs: Date.now,
+    random: Math.random,
+    parallel: settings.parallelUploads,
+  });
+  const dimse = await createDimseServer({
+    host,
+    port: settings.dicomPort,
+    aeTitle: settings.aeTitle,
+    receiver,
+    log: log.child({ part: 'dimse' }),
+  });
+  const pages = createStatusPages({
+    index,
+    tenant,
+    dataFolder,
+    reserveBytes: settings.diskReserveBytes,
+    aeTitle: settings.aeTitle,
+    dicomPort: dimse.port,
+    cloudUrl: settings.cloudUrl,
+    version: VERSION,
+    startedAtMs,
+    nowMs: Date.now,
+    upload: uploader.report,
+    fenced: () => receiver.totals().fenced,
+  });
+  const web = await serveHttp({ host, port: settings.httpPort, service: pages, log });
+  log.info(
+    { aeTitle: settings.aeTitle, dicomPort: dimse.port, httpPort: web.port, startMs: Date.now() - startedAtMs },
+    'gateway is up',
+  );
+  return {
+    dicomPort: dimse.port,
+    httpPort: web.port,
+    archive,
+    async close() {
+      await dimse.close();
+      await web.close();
+      await uploader.close();
+      cloud.close();
+      await receiver.close();
+      await index.close();
+      lock.release();
+    },
+  };
+}

@@ -1,0 +1,72 @@
+/**
+ * A Service on a socket: the thin adapter between node:http and web-standard Request and Response. Limits live here:
+ * header size, header time, idle time. What a Service throws is a bug and answers 500 with generic text.
+ */
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createAdaptorServer } from '@hono/node-server';
+import type { Logger } from '#shared/log.ts';
+
+export interface HttpHost {
+  readonly port: number;
+  /** Stops accepting, ends idle connections at once and busy ones after `graceMs`. */
+  close(graceMs?: number): Promise<void>;
+}
+
+export interface HttpHostOptions {
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  readonly service: (request: Request) => Promise<Response>;
+  readonly log: Logger;
+}
+
+const HEADERS_TIMEOUT_MS = 15_000;
+const KEEP_ALIVE_TIMEOUT_MS = 65_000;
+const MAX_HEADER_BYTES = 32 * 1024;
+
+/** Rejects with the system's error (EADDRINUSE, EACCES) when it cannot listen. */
+export async function serveHttp({ host, port, service, log }: HttpHostOptions): Promise<HttpHost> {
+  const fetch = async (request: Request): Promise<Response> => {
+    try {
+      return await service(request);
+    } catch (error) {
+      log.error({ err: error, method: request.method }, 'a request failed unexpectedly');
+      return Response.json(
+        { status: 500, title: 'internal', detail: 'Something went wrong here; the request may be repeated.' },
+        { status: 500 },
+      );
+    }
+  };
+  const server = createAdaptorServer({
+    fetch,
+    overrideGlobalObjects: false,
+    serverOptions: {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+      requestTimeout: 0,
+      noDelay: true,
+    },
+  }) as Server;
+  server.on('clientError', (_error, socket) => {
+    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    async close(graceMs = 2_000) {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeIdleConnections();
+      const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+      await closed;
+      clearTimeout(timer);
+    },
+  };
+}

@@ -1,0 +1,79 @@
+/**
+ * The pipeline step behind "a pack has arrived": re-reads every byte of it, writes its manifest, indexes its instances and
+ * marks it archived, which is what a gateway waits for. Idempotent: a message may come twice, late, or in any order.
+ */
+import { createHash } from 'node:crypto';
+import { indexInstances } from '#shared/archive/ingest.ts';
+import { inspectPack } from '#shared/archive/inspect.ts';
+import { manifestKey, parsePackKey } from '#shared/archive/keys.ts';
+import { encodeManifest } from '#shared/archive/manifest.ts';
+import type { Archive } from '#shared/archive/ports.ts';
+import type { PackRecord } from '#shared/archive/records.ts';
+import { type ErrorCode, isArchiveError } from '#shared/errors.ts';
+import type { Logger } from '#shared/log.ts';
+
+export interface PackArrived {
+  readonly key: string;
+}
+
+export interface IngestOptions {
+  readonly archive: Archive;
+  readonly nowMs: () => number;
+  readonly log: Logger;
+}
+
+/** What no repetition mends: the bytes that lie there are not the pack that was announced, or not a pack. */
+const final: readonly ErrorCode[] = [
+  'damaged',
+  'checksum-mismatch',
+  'identity-mismatch',
+  'bad-dicom',
+  'limit-exceeded',
+];
+
+/** Rejects only where trying again may help; a pack that can never be archived is marked `rejected` with its reason. */
+export function createIngestStep({ archive, nowMs, log }: IngestOptions): (message: PackArrived) => Promise<void> {
+  return async ({ key }) => {
+    const parts = parsePackKey(key);
+    if (parts === undefined) {
+      log.error({ key: key.slice(0, 300) }, 'not the key of a pack; the message is dropped');
+      return;
+    }
+    const { tenant, ref } = parts;
+    const announced = await archive.index.getPack(tenant, ref);
+    if (announced?.state === 'archived' || announced?.state === 'rejected') return;
+    try {
+      const expected =
+        announced?.sha256 === undefined ? {} : { lengthBytes: announced.lengthBytes, sha256: announced.sha256 };
+      const { manifest, instances } = await inspectPack(archive.packs, key, { tenant, ref, ...expected });
+      const bytes = await encodeManifest(manifest);
+      const sha256 = createHash('sha256').update(bytes).digest('hex');
+      await archive.packs.create(manifestKey(tenant, ref), bytes, { lengthBytes: bytes.length, sha256 });
+      const outcomes = await indexInstances(archive.index, instances);
+      const conflicts = outcomes.filter((outcome) => outcome.kind === 'conflict').length;
+      const archivedAtMs = nowMs();
+      const found = { instanceCount: instances.length, lengthBytes: manifest.lengthBytes, sha256: manifest.sha256 };
+      const record: PackRecord = {
+        ...ref,
+        tenant,
+        state: 'archived',
+        createdAtMs: archivedAtMs,
+        archivedAtMs,
+        ...found,
+      };
+      await mark(archive, record);
+      log.info({ ...ref, instances: instances.length, conflicts, bytes: manifest.lengthBytes }, 'pack archived');
+    } catch (error) {
+      if (!isArchiveError(error) || !final.includes(error.code)) throw error;
+      const known = announced ?? { instanceCount: 0, lengthBytes: 0, createdAtMs: nowMs() };
+      await mark(archive, { ...known, ...ref, tenant, state: 'rejected', reason: error.message });
+      log.error({ ...ref, code: error.code, reason: error.message }, 'pack rejected');
+    }
+  };
+}
+
+/** A pack that arrived without being announced (an index made anew) gets its record here. */
+async function mark({ index }: Archive, record: PackRecord): Promise<void> {
+  const { tenant, createdAtMs: _, ...change } = record;
+  if ((await index.updatePack(tenant, record, ['sealed'], change)) === undefined) await index.createPack(record);
+}

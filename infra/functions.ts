@@ -1,0 +1,94 @@
+/**
+ * THE TABLE: every function of the cloud with its trigger, size and grants. `infra/local` mounts it on this machine;
+ * `infra/cloud` turns it into CloudFormation. A function that is not here does not exist.
+ */
+
+export interface HttpTrigger {
+  readonly kind: 'http';
+  readonly methods: readonly string[];
+  /** Path patterns: `:name` is one segment, a trailing `/*` is any rest. The first row that fits serves. */
+  readonly paths: readonly string[];
+}
+
+export interface QueueTrigger {
+  readonly kind: 'queue';
+  readonly queue: 'pack-arrived';
+  /** Messages that one call handles. */
+  readonly batch: number;
+  /** Tries before a message goes to the dead letters. */
+  readonly maxReceiveCount: number;
+}
+
+export interface Grants {
+  readonly index: 'none' | 'read' | 'write';
+  readonly packs: 'none' | 'read' | 'write' | 'presign';
+}
+
+export interface FunctionRow {
+  readonly name: 'search' | 'render' | 'retrieve' | 'gateway' | 'ingest';
+  readonly trigger: HttpTrigger | QueueTrigger;
+  readonly memoryMb: number;
+  readonly timeoutSeconds: number;
+  readonly grants: Grants;
+}
+
+const read = ['GET', 'HEAD', 'OPTIONS'] as const;
+const study = '/dicomweb/studies/:study';
+const series = `${study}/series/:series`;
+const instance = `${series}/instances/:instance`;
+
+export const functions: readonly FunctionRow[] = [
+  {
+    name: 'search',
+    trigger: {
+      kind: 'http',
+      methods: read,
+      paths: [
+        '/dicomweb/studies',
+        '/dicomweb/series',
+        '/dicomweb/instances',
+        `${study}/series`,
+        `${study}/instances`,
+        `${series}/instances`,
+      ],
+    },
+    memoryMb: 512,
+    timeoutSeconds: 30,
+    grants: { index: 'read', packs: 'none' },
+  },
+  {
+    name: 'render',
+    trigger: {
+      kind: 'http',
+      methods: read,
+      paths: [study, series, instance, `${instance}/frames/:frames`].flatMap((path) => [
+        `${path}/rendered`,
+        `${path}/thumbnail`,
+      ]),
+    },
+    memoryMb: 3008,
+    timeoutSeconds: 60,
+    grants: { index: 'read', packs: 'read' },
+  },
+  {
+    name: 'retrieve',
+    trigger: { kind: 'http', methods: read, paths: ['/dicomweb/*'] },
+    memoryMb: 1024,
+    timeoutSeconds: 900,
+    grants: { index: 'read', packs: 'read' },
+  },
+  {
+    name: 'gateway',
+    trigger: { kind: 'http', methods: ['POST'], paths: ['/gateway/uploads', '/gateway/uploads/status'] },
+    memoryMb: 512,
+    timeoutSeconds: 30,
+    grants: { index: 'write', packs: 'presign' },
+  },
+  {
+    name: 'ingest',
+    trigger: { kind: 'queue', queue: 'pack-arrived', batch: 1, maxReceiveCount: 5 },
+    memoryMb: 1024,
+    timeoutSeconds: 300,
+    grants: { index: 'write', packs: 'write' },
+  },
+];

@@ -1,0 +1,118 @@
+/**
+ * The cloud on one machine: every row of the function table, mounted on node:http or on the queue, over a SQLite index and
+ * a disk pack store. Composition root of the local cloud; it also is a legitimate small deployment.
+ */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { Hono } from 'hono';
+import { createDiskPackStore } from '#edge-gateway/cache/disk-pack-store.ts';
+import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
+import { createSqliteQueue } from '#edge-gateway/cache/sqlite-queue.ts';
+import { serveHttp } from '#edge-gateway/http/host.ts';
+import { createGatewayService } from '#functions/gateway/service.ts';
+import { createIngestStep, type PackArrived } from '#functions/ingest/step.ts';
+import { createRenderService } from '#functions/render/service.ts';
+import { createRetrieveService } from '#functions/retrieve/service.ts';
+import { createSearchService } from '#functions/search/service.ts';
+import type { Archive } from '#shared/archive/ports.ts';
+import { createRenderPool } from '#shared/imaging/render-pool.ts';
+import type { Logger } from '#shared/log.ts';
+import { type FunctionRow, functions } from '../functions.ts';
+import { createObjectStore } from './object-store.ts';
+import { startPipeline } from './pipeline.ts';
+import { createSignedUrls, OBJECTS_PATH } from './signed-urls.ts';
+import { createViewerPages, type ViewerState } from './viewer-pages.ts';
+
+export interface LocalCloudOptions {
+  readonly folder: string;
+  readonly host: '127.0.0.1';
+  /** 0: any free one. */
+  readonly port: number;
+  readonly tenant: string;
+  readonly viewer: () => ViewerState;
+  readonly log: Logger;
+}
+
+export interface LocalCloud {
+  readonly url: string;
+  readonly archive: Archive;
+  close(): Promise<void>;
+}
+
+type Service = (request: Request) => Promise<Response>;
+type HttpRow = FunctionRow & { trigger: { kind: 'http' } };
+
+const RENDER_THREADS = 2;
+const RENDER_TIMEOUT_MS = 10_000;
+const RENDER_MEMORY_MB = 1024;
+
+export async function startLocalCloud(options: LocalCloudOptions): Promise<LocalCloud> {
+  const { folder, host, log } = options;
+  const nowMs = Date.now;
+  const tenantOf = (): string => options.tenant;
+  mkdirSync(folder, { recursive: true });
+  const index = await createSqliteIndex({ file: join(folder, 'index.sqlite'), inWorker: true });
+  const archive: Archive = { index, packs: createDiskPackStore({ root: join(folder, 'packs') }) };
+  const queue = createSqliteQueue<PackArrived>({ file: join(folder, 'queue.sqlite') });
+  const renderPool = createRenderPool({
+    threads: RENDER_THREADS,
+    timeoutMs: RENDER_TIMEOUT_MS,
+    memoryMb: RENDER_MEMORY_MB,
+  });
+  let url = '';
+  const urls = createSignedUrls(folder, () => url);
+
+  const dicomweb = { archive, tenantOf, render: renderPool.render, log };
+  const grantUpload = async (...args: Parameters<typeof urls.signPut>) => urls.signPut(...args);
+  const httpServices: Record<HttpRow['name'] & ('search' | 'render' | 'retrieve' | 'gateway'), Service> = {
+    search: createSearchService(dicomweb),
+    render: createRenderService(dicomweb),
+    retrieve: createRetrieveService(dicomweb),
+    gateway: createGatewayService({ archive, grantUpload, tenantOf, nowMs, log }),
+  };
+  const steps = { ingest: createIngestStep({ archive, nowMs, log }) };
+
+  const pipelines = functions.flatMap((row) => {
+    if (row.trigger.kind !== 'queue') return [];
+    return [
+      startPipeline({
+        queue,
+        step: steps.ingest,
+        batch: row.trigger.batch,
+        visibilityMs: row.timeoutSeconds * 1000,
+        log: log.child({ function: row.name }),
+      }),
+    ];
+  });
+  const arrived = async (message: PackArrived): Promise<void> => {
+    await queue.send(message);
+    for (const pipeline of pipelines) pipeline.wake();
+  };
+
+  const app = new Hono();
+  for (const row of functions) {
+    if (row.trigger.kind !== 'http') continue;
+    const service = httpServices[row.name as keyof typeof httpServices];
+    app.on([...row.trigger.methods], [...row.trigger.paths], (context) => service(context.req.raw));
+  }
+  app.all('/dicomweb/*', (context) => httpServices.retrieve(context.req.raw));
+  app.all('/gateway/*', (context) => httpServices.gateway(context.req.raw));
+  const objects = createObjectStore({ packs: archive.packs, urls, arrived, nowMs, log });
+  app.all(`${OBJECTS_PATH}*`, (context) => objects(context.req.raw));
+  const viewer = createViewerPages(options.viewer);
+  app.all('*', (context) => viewer(context.req.raw));
+
+  const server = await serveHttp({ host, port: options.port, service: async (request) => app.fetch(request), log });
+  url = `http://${host}:${server.port}`;
+  return {
+    url,
+    archive,
+    async close() {
+      await server.close();
+      await Promise.all(pipelines.map((pipeline) => pipeline.close()));
+      await renderPool.close();
+      await queue.close();
+      await index.close();
+    },
+  };
+}
