@@ -12,7 +12,13 @@ export type Outcome =
   /** Same UIDs, other bytes: kept beside the first and flagged. */
   | { readonly kind: 'conflict'; readonly ref: InstanceRef; readonly digest: string }
   /** Nothing was kept; `reason` is a sentence for the sender, without patient data. */
-  | { readonly kind: 'refused'; readonly code: ErrorCode; readonly reason: string };
+  | {
+      readonly kind: 'refused';
+      readonly code: ErrorCode;
+      readonly reason: string;
+      /** Tags of the attributes that the refusal is about, where it is about attributes: (0000,0901) of a C-STORE response. */
+      readonly offendingElements?: readonly number[];
+    };
 
 export interface IncomingInstance {
   /** As the sender announced it (C-STORE: Affected SOP Class UID); undefined when only the bytes say so. */

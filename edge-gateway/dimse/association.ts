@@ -1,0 +1,354 @@
+/**
+ * One association that somebody else opened, from A-ASSOCIATE-RQ to its end: the acceptor's part of the state table
+ * (PS3.8 §9.2), messages put together from fragments (PS3.7 §6.3), requests handed to services, answers sent in the
+ * order of the requests. Whatever is out of place ends it with A-ABORT; it is never left open in doubt.
+ */
+import type { Socket } from 'node:net';
+import { performance } from 'node:perf_hooks';
+import { ArchiveError } from '#shared/errors.ts';
+import type { Logger } from '#shared/log.ts';
+import { type AssociateRequest, decodeAssociateRequest, encodeAssociateAccept } from './associate-pdu.ts';
+import {
+  CommandField,
+  type CommandSet,
+  decodeCommandSet,
+  encodeCommandSet,
+  MAX_COMMAND_BYTES,
+  NO_DATA_SET,
+  RESPONSE,
+} from './command-set.ts';
+import { GrowingBuffer } from './growing-buffer.ts';
+import { type AcceptedContext, type NegotiationPolicy, negotiate } from './negotiation.ts';
+import {
+  AbortReason,
+  AbortSource,
+  decodeAbort,
+  encodeAssociateReject,
+  encodeCommandPdus,
+  encodeReleaseResponse,
+  fragmentLimit,
+  messageViolation,
+  PDV_COMMAND,
+  PDV_LAST,
+  PduType,
+  pduViolation,
+  type Reject,
+  Rejects,
+} from './pdu.ts';
+import { answerWith, type Operation, type Service } from './service.ts';
+import { Status, type StatusAnswer, statusOfError } from './status.ts';
+import { UpperLayer, type UpperLayerHandler } from './upper-layer.ts';
+
+export interface AssociationLimits {
+  /** From the connection to a complete A-ASSOCIATE-RQ (PS3.8 §9.1.5). */
+  readonly artimMs: number;
+  /** Between messages: an ultrasound keeps its association open between two images. */
+  readonly idleTimeoutMs: number;
+  /** Within a message, or while the peer does not read our answers, without a PDU completed. */
+  readonly stallTimeoutMs: number;
+  /** After our last PDU, until the connection is cut. */
+  readonly lingerMs: number;
+}
+
+/** How an association ended: by A-RELEASE, by our or the peer's A-ABORT, by A-ASSOCIATE-RJ, or by a lost connection. */
+export type AssociationEnd = 'released' | 'aborted' | 'aborted-by-peer' | 'rejected' | 'lost';
+
+export interface AssociationOptions {
+  readonly policy: NegotiationPolicy;
+  readonly limits: AssociationLimits;
+  readonly services: ReadonlyMap<number, Service>;
+  readonly log: Logger;
+  /** Only to be told, by a transient reject, to come back later. */
+  readonly isOverLimit: boolean;
+  readonly onAccepted: (callingAeTitle: string) => void;
+  readonly onEnd: (end: AssociationEnd, callingAeTitle: string | undefined) => void;
+}
+
+/** A request whose data set has not ended. */
+interface Message {
+  readonly request: CommandSet;
+  readonly context: AcceptedContext;
+  readonly operation: Operation;
+}
+
+export class Association implements UpperLayerHandler {
+  readonly #layer: UpperLayer;
+  readonly #options: AssociationOptions;
+  readonly #peerAddress: string;
+  #log: Logger;
+  #request: AssociateRequest | undefined;
+  #contexts: ReadonlyMap<number, AcceptedContext> = new Map();
+  #operations = 1;
+  readonly #command = new GrowingBuffer();
+  /** Of the command that is being gathered; 0: none. */
+  #commandContextId = 0;
+  #message: Message | undefined;
+  /** Requests being worked on, oldest first; each is settled when its answer is written. */
+  readonly #answers: Promise<void>[] = [];
+  #answered = 0;
+  #isShuttingDown = false;
+  #end: AssociationEnd = 'lost';
+  #progress = -1;
+  #progressAtMs = performance.now();
+
+  constructor(socket: Socket, options: AssociationOptions) {
+    this.#options = options;
+    this.#peerAddress = socket.remoteAddress ?? '';
+    this.#log = options.log.child({ peer: `${this.#peerAddress}:${socket.remotePort}` });
+    this.#layer = new UpperLayer(socket, this, {
+      maxPduBytes: options.policy.maxPduBytes,
+      lingerMs: options.limits.lingerMs,
+    });
+  }
+
+  pduBegins(type: number): void {
+    if (this.#request === undefined) {
+      if (type === PduType.AssociateRequest || type === PduType.Abort) return;
+      throw new ArchiveError('protocol-violation', 'the first PDU of a connection must be an A-ASSOCIATE-RQ', {
+        pduType: type,
+        // Sta2 of PS3.8 §9.2.2 aborts as the service user (AA-1), later states as the provider (AA-8).
+        abortSource: AbortSource.ServiceUser,
+        abortReason: AbortReason.NotSpecified,
+      });
+    }
+    if (type === PduType.Data || type === PduType.ReleaseRequest || type === PduType.Abort) return;
+    throw pduViolation('a PDU came that has no place in an open association', AbortReason.UnexpectedPdu, {
+      pduType: type,
+    });
+  }
+
+  pdu(type: number, body: Uint8Array): void | Promise<void> {
+    if (type === PduType.AssociateRequest) return this.#open(decodeAssociateRequest(body));
+    if (type === PduType.Abort) {
+      this.#end = 'aborted-by-peer';
+      this.#log.info({ ...decodeAbort(body) }, 'association aborted by the peer');
+      this.#layer.destroy();
+      return undefined;
+    }
+    return this.#release();
+  }
+
+  #open(request: AssociateRequest): void | Promise<void> {
+    this.#request = request;
+    const { policy, isOverLimit } = this.#options;
+    const peer = request.userInformation;
+    this.#log = this.#log.child({ callingAeTitle: request.callingAeTitle, calledAeTitle: request.calledAeTitle });
+    if (isOverLimit) return this.#reject(Rejects.localLimitExceeded, 'too many associations are open');
+    const negotiated = negotiate(request, policy);
+    if (negotiated.kind === 'rejected') return this.#reject(negotiated.reject, negotiated.why);
+    if (fragmentLimit(peer.maxPduBytes) === 0) {
+      throw pduViolation('the peer takes PDUs too small for any message', AbortReason.InvalidPduParameterValue, {
+        maxPduBytes: peer.maxPduBytes,
+      });
+    }
+    this.#contexts = negotiated.contexts;
+    this.#operations = negotiated.operations;
+    this.#log.info(
+      {
+        implementationClassUid: peer.implementationClassUid,
+        implementationVersionName: peer.implementationVersionName,
+        maxPduBytes: peer.maxPduBytes,
+        proposedContexts: request.contexts.length,
+        acceptedContexts: negotiated.contexts.size,
+        operations: negotiated.operations,
+      },
+      'association accepted',
+    );
+    this.#options.onAccepted(request.callingAeTitle);
+    return this.#layer.write(encodeAssociateAccept(negotiated.accept));
+  }
+
+  #reject(reject: Reject, why: string): void {
+    this.#end = 'rejected';
+    this.#log.warn({ ...reject }, `association rejected: ${why}`);
+    this.#layer.end(encodeAssociateReject(reject));
+  }
+
+  /** Every request before it is answered first. */
+  async #release(): Promise<void> {
+    if (this.#message !== undefined || this.#commandContextId !== 0)
+      throw pduViolation('an A-RELEASE-RQ came within a message', AbortReason.UnexpectedPdu);
+    await Promise.all(this.#answers);
+    this.#end = 'released';
+    this.#log.info({ answered: this.#answered }, 'association released');
+    this.#layer.end(encodeReleaseResponse());
+  }
+
+  piece(contextId: number, control: number, bytes: Uint8Array, isEnd: boolean): void | Promise<void> {
+    const context = this.#contexts.get(contextId);
+    if (context === undefined)
+      throw messageViolation('a message came on a presentation context that was not accepted', {
+        presentationContextId: contextId,
+      });
+    const isComplete = isEnd && (control & PDV_LAST) !== 0;
+    return (control & PDV_COMMAND) === 0
+      ? this.#data(context, bytes, isComplete)
+      : this.#commandPiece(context, bytes, isComplete);
+  }
+
+  #commandPiece(context: AcceptedContext, bytes: Uint8Array, isComplete: boolean): void | Promise<void> {
+    if (this.#message !== undefined)
+      throw messageViolation('a command came before the data set of the last one was complete');
+    if (this.#commandContextId !== 0 && this.#commandContextId !== context.id)
+      throw messageViolation('the fragments of a command came on more than one presentation context');
+    if (this.#command.length + bytes.length > MAX_COMMAND_BYTES)
+      throw messageViolation('a command set is longer than any command could be', { limitBytes: MAX_COMMAND_BYTES });
+    this.#commandContextId = context.id;
+    this.#command.append(bytes);
+    if (!isComplete) return undefined;
+    this.#commandContextId = 0;
+    return this.#begin(decodeCommandSet(this.#command.take()), context);
+  }
+
+  #begin(request: CommandSet, context: AcceptedContext): void | Promise<void> {
+    if (request.commandField === CommandField.CCancelRequest) return undefined;
+    if ((request.commandField & RESPONSE) !== 0)
+      throw messageViolation('a response came, though nothing was asked', { commandField: request.commandField });
+    if (request.messageId === undefined) throw messageViolation('a request has no Message ID (0000,0110)');
+    const message = { request, context, operation: this.#operationFor(request, context) };
+    if (request.dataSetType === NO_DATA_SET) return this.#complete(message);
+    this.#message = message;
+    return undefined;
+  }
+
+  #operationFor(request: CommandSet, context: AcceptedContext): Operation {
+    const service = this.#options.services.get(request.commandField);
+    if (service === undefined) {
+      this.#log.warn({ commandField: request.commandField }, 'a request that we have no service for');
+      return answerWith({ status: Status.UnrecognizedOperation, comment: 'this operation is not supported' });
+    }
+    return service(request, {
+      callingAeTitle: this.#request?.callingAeTitle ?? '',
+      calledAeTitle: this.#request?.calledAeTitle ?? '',
+      peerAddress: this.#peerAddress,
+      context,
+      log: this.#log,
+    });
+  }
+
+  #data(context: AcceptedContext, bytes: Uint8Array, isComplete: boolean): void | Promise<void> {
+    const message = this.#message;
+    if (message === undefined) throw messageViolation('a data set came that no command announced');
+    if (message.context.id !== context.id)
+      throw messageViolation('a data set came on another presentation context than its command');
+    const waiting = bytes.length === 0 ? undefined : message.operation.write(bytes);
+    if (!isComplete) return waiting;
+    this.#message = undefined;
+    return waiting === undefined ? this.#complete(message) : waiting.then(() => this.#complete(message));
+  }
+
+  /** Works on what has come whole. The promise: as many requests are unanswered as were agreed. */
+  #complete(message: Message): void | Promise<void> {
+    const answering = message.operation.complete();
+    const done = this.#answer(message, answering, this.#answers.at(-1)).catch((error) => this.failed(error));
+    this.#answers.push(done);
+    return this.#answers.length < this.#operations ? undefined : this.#answers[0];
+  }
+
+  async #answer(
+    message: Message,
+    answering: Promise<StatusAnswer>,
+    previous: Promise<void> | undefined,
+  ): Promise<void> {
+    let answer: StatusAnswer;
+    try {
+      answer = await answering;
+    } catch (error) {
+      this.#log.error({ err: error, commandField: message.request.commandField }, 'a request failed unexpectedly');
+      answer = statusOfError(error);
+    }
+    if (previous !== undefined) await previous;
+    const command = encodeCommandSet(responseTo(message.request, answer));
+    const maxPduBytes = this.#request?.userInformation.maxPduBytes ?? 0;
+    await this.#layer.write(encodeCommandPdus(message.context.id, command, maxPduBytes));
+    this.#answers.shift();
+    this.#answered++;
+    if (this.#isShuttingDown) this.#endWhenIdle();
+  }
+
+  failed(error: unknown): void {
+    if (this.#layer.isEnding) return;
+    this.#end = 'aborted';
+    if (error instanceof ArchiveError) this.#log.warn({ ...error.details }, `association aborted: ${error.message}`);
+    else this.#log.error({ err: error }, 'association aborted: it failed unexpectedly');
+    this.#dropMessage();
+    this.#layer.abort(error);
+  }
+
+  closed(): void {
+    this.#dropMessage();
+    if (this.#end === 'lost' && this.#request !== undefined)
+      this.#log.warn({}, 'association lost: the connection closed');
+    this.#options.onEnd(this.#end, this.#request?.callingAeTitle);
+  }
+
+  #dropMessage(): void {
+    const message = this.#message;
+    this.#message = undefined;
+    message?.operation.abort();
+  }
+
+  /** Called now and then: cuts what makes no progress. `nowMs` is of performance.now(). */
+  checkTime(nowMs: number): void {
+    if (this.#layer.isEnding) return;
+    const { artimMs, idleTimeoutMs, stallTimeoutMs } = this.#options.limits;
+    if (this.#request === undefined) {
+      // Sta2 ends without a word (AA-2).
+      if (nowMs - this.#progressAtMs > artimMs) {
+        this.#log.warn({}, 'no complete association request within the time for it');
+        this.#layer.destroy();
+      }
+      return;
+    }
+    const { reader } = this.#layer;
+    const progress = reader.pduCount + this.#answered;
+    const isOurTurn = (reader.isWaiting || this.#answers.length > 0) && !this.#layer.isClogged;
+    if (progress !== this.#progress || isOurTurn) {
+      this.#progress = progress;
+      this.#progressAtMs = nowMs;
+      return;
+    }
+    const isWithin = reader.isMidPdu || this.#message !== undefined || this.#commandContextId !== 0;
+    const limitMs = isWithin || this.#layer.isClogged ? stallTimeoutMs : idleTimeoutMs;
+    if (nowMs - this.#progressAtMs > limitMs)
+      this.failed(pduViolation('nothing came for too long', AbortReason.NotSpecified, { limitMs }));
+  }
+
+  /** No new message is waited for: ends it now, or after the answers to what is being worked on. */
+  shutDown(): void {
+    this.#isShuttingDown = true;
+    this.#endWhenIdle();
+  }
+
+  #endWhenIdle(): void {
+    if (this.#message !== undefined || this.#answers.length > 0) return;
+    this.abort('the gateway is closing');
+  }
+
+  /** Ends it now, whatever is under way; `why` goes to the log. */
+  abort(why: string): void {
+    if (this.#request === undefined) this.#layer.destroy();
+    else this.failed(messageViolation(why));
+  }
+}
+
+function responseTo(request: CommandSet, answer: StatusAnswer): CommandSet {
+  return {
+    ...echoed('affectedSopClassUid', request.affectedSopClassUid ?? request.requestedSopClassUid),
+    commandField: request.commandField | RESPONSE,
+    messageIdBeingRespondedTo: request.messageId as number,
+    dataSetType: NO_DATA_SET,
+    status: answer.status,
+    ...(answer.offendingElements === undefined ? {} : { offendingElements: answer.offendingElements }),
+    ...(answer.comment === undefined ? {} : { errorComment: answer.comment }),
+    ...echoed('affectedSopInstanceUid', request.affectedSopInstanceUid ?? request.requestedSopInstanceUid),
+  };
+}
+
+/** UIDs go back as they came, if they could be UIDs at all. */
+function echoed(
+  name: 'affectedSopClassUid' | 'affectedSopInstanceUid',
+  uid: string | undefined,
+): { [K in typeof name]?: string } {
+  return uid === undefined || uid.length > 64 ? {} : { [name]: uid };
+}

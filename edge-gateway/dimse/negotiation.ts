@@ -1,0 +1,129 @@
+/**
+ * What an association request is answered with (PS3.8 §7.1.1, §9.3.2 to §9.3.4; PS3.7 Annex D.3): a pure function of the
+ * request and of what the gateway is set to. An archive takes what the sender has: of a storage context the first
+ * transfer syntax that was proposed, known to us or not, since the bytes are stored as they are.
+ */
+import { isStorageAbstractSyntax } from '#shared/dicom/sop-class.ts';
+import { IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, isUid } from '#shared/dicom/uid.ts';
+import {
+  APPLICATION_CONTEXT_NAME,
+  type AssociateAccept,
+  type AssociateRequest,
+  ContextResult,
+  type PresentationContext,
+  type PresentationContextAnswer,
+  type RoleSelection,
+} from './associate-pdu.ts';
+import { type Reject, Rejects } from './pdu.ts';
+
+export const VERIFICATION_SOP_CLASS = '1.2.840.10008.1.1';
+export const IMPLICIT_VR_LITTLE_ENDIAN = '1.2.840.10008.1.2';
+const EXPLICIT_VR_LITTLE_ENDIAN = '1.2.840.10008.1.2.1';
+
+export interface NegotiationPolicy {
+  readonly maxPduBytes: number;
+  /** Our own AE titles: when given, a request for any other is rejected. */
+  readonly calledAeTitles?: readonly string[];
+  /** When given, a request from any other is rejected. */
+  readonly callingAeTitles?: readonly string[];
+  /** Most operations that we let a requestor have outstanding when it asks for a window (PS3.7 Annex D.3.3.3). */
+  readonly maxOperations: number;
+}
+
+export interface AcceptedContext {
+  readonly id: number;
+  readonly abstractSyntax: string;
+  readonly transferSyntaxUid: string;
+}
+
+export type Negotiated =
+  | { readonly kind: 'rejected'; readonly reject: Reject; readonly why: string }
+  | {
+      readonly kind: 'accepted';
+      readonly accept: AssociateAccept;
+      readonly contexts: ReadonlyMap<number, AcceptedContext>;
+      /** How many requests the peer may have unanswered. */
+      readonly operations: number;
+    };
+
+/** An association whose contexts are all refused is still accepted: that is what the standard's answer per context is for. */
+export function negotiate(request: AssociateRequest, policy: NegotiationPolicy): Negotiated {
+  const refusal = refusalOf(request, policy);
+  if (refusal !== undefined) return refusal;
+  const contexts = new Map<number, AcceptedContext>();
+  const answers = request.contexts.map((proposed) => {
+    const answer = answerContext(proposed);
+    if (answer.result === ContextResult.Acceptance) {
+      contexts.set(proposed.id, {
+        id: proposed.id,
+        abstractSyntax: proposed.abstractSyntax,
+        transferSyntaxUid: answer.transferSyntax,
+      });
+    }
+    return answer;
+  });
+  const window = request.userInformation.asynchronousOperations;
+  const operations = window === undefined ? 1 : Math.min(window.invoked || policy.maxOperations, policy.maxOperations);
+  return {
+    kind: 'accepted',
+    contexts,
+    operations,
+    accept: {
+      calledAeTitle: request.calledAeTitle,
+      callingAeTitle: request.callingAeTitle,
+      contexts: answers,
+      userInformation: {
+        maxPduBytes: policy.maxPduBytes,
+        implementationClassUid: IMPLEMENTATION_CLASS_UID,
+        implementationVersionName: IMPLEMENTATION_VERSION_NAME,
+        // We invoke nothing on an association that somebody else opened.
+        ...(window === undefined ? {} : { asynchronousOperations: { invoked: operations, performed: 1 } }),
+        roles: rolesOf(request, contexts),
+        extendedNegotiation: [],
+      },
+    },
+  };
+}
+
+function refusalOf(request: AssociateRequest, policy: NegotiationPolicy): Negotiated | undefined {
+  const rejected = (reject: Reject, why: string): Negotiated => ({ kind: 'rejected', reject, why });
+  if ((request.protocolVersion & 1) === 0)
+    return rejected(Rejects.protocolVersionNotSupported, 'the requestor does not speak version 1 of the protocol');
+  if (request.applicationContextName !== APPLICATION_CONTEXT_NAME)
+    return rejected(Rejects.applicationContextNotSupported, 'the application context is not that of DICOM');
+  if (policy.calledAeTitles !== undefined && !policy.calledAeTitles.includes(request.calledAeTitle))
+    return rejected(Rejects.calledAeTitleNotRecognized, 'the called AE title is not ours');
+  if (policy.callingAeTitles !== undefined && !policy.callingAeTitles.includes(request.callingAeTitle))
+    return rejected(Rejects.callingAeTitleNotRecognized, 'the calling AE title is not on the list');
+  return undefined;
+}
+
+function answerContext(proposed: PresentationContext): PresentationContextAnswer {
+  const { id, abstractSyntax, transferSyntaxes } = proposed;
+  const refused = (result: number) => ({
+    id,
+    result,
+    transferSyntax: transferSyntaxes[0] ?? IMPLICIT_VR_LITTLE_ENDIAN,
+  });
+  const accepted = (transferSyntax: string) => ({ id, result: ContextResult.Acceptance, transferSyntax });
+  if (abstractSyntax === VERIFICATION_SOP_CLASS) {
+    const transferSyntax = [IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN].find((uid) =>
+      transferSyntaxes.includes(uid),
+    );
+    return transferSyntax === undefined
+      ? refused(ContextResult.TransferSyntaxesNotSupported)
+      : accepted(transferSyntax);
+  }
+  if (!isUid(abstractSyntax) || !isStorageAbstractSyntax(abstractSyntax))
+    return refused(ContextResult.AbstractSyntaxNotSupported);
+  const transferSyntax = transferSyntaxes.find(isUid);
+  return transferSyntax === undefined ? refused(ContextResult.TransferSyntaxesNotSupported) : accepted(transferSyntax);
+}
+
+/** The requestor of an accepted context may be SCU as it asks; we are always the SCP (PS3.7 Annex D.3.3.4). */
+function rolesOf(request: AssociateRequest, contexts: ReadonlyMap<number, AcceptedContext>): RoleSelection[] {
+  const accepted = new Set([...contexts.values()].map((context) => context.abstractSyntax));
+  return request.userInformation.roles
+    .filter((role) => accepted.has(role.sopClassUid))
+    .map((role) => ({ sopClassUid: role.sopClassUid, scu: role.scu, scp: false }));
+}

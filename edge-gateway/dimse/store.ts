@@ -1,0 +1,144 @@
+/**
+ * Storage service class as SCP (PS3.4 Annex B): the data set of a C-STORE streams into the receiver as it arrives, and
+ * the answer is what became of it. 0000H is said only after `commit` has resolved, which is after the bytes are on
+ * stable storage. What the receiver does with them is not known here.
+ */
+import { performance } from 'node:perf_hooks';
+import type { InstanceReceiver, InstanceSink, Outcome } from '#shared/archive/outcome.ts';
+import { isStorageAbstractSyntax } from '#shared/dicom/sop-class.ts';
+import { isArchiveError } from '#shared/errors.ts';
+import { type CommandSet, NO_DATA_SET } from './command-set.ts';
+import { GrowingBuffer } from './growing-buffer.ts';
+import { answerWith, type Operation, type RequestScope, type Service } from './service.ts';
+import { Status, type StatusAnswer, statusOfError, statusOfOutcome } from './status.ts';
+
+/**
+ * Pieces shorter than this are gathered before they go on: a sink may keep what it is given, and a sender of two-byte
+ * fragments must not make it keep an object, or a whole read buffer, for each.
+ */
+const SMALL_PIECE_BYTES = 4096;
+const GATHERED_BYTES = 65_536;
+
+/** One C-STORE that came to its end, whatever that was. */
+export interface StoreReport {
+  readonly callingAeTitle: string;
+  readonly sopInstanceUid: string | undefined;
+  readonly transferSyntaxUid: string;
+  /** Of the data set. */
+  readonly lengthBytes: number;
+  readonly durationMs: number;
+  readonly status: number;
+  /** `aborted`: the association ended within it. */
+  readonly outcome: Outcome['kind'] | 'aborted';
+}
+
+export function createStoreService(receiver: InstanceReceiver, report: (store: StoreReport) => void): Service {
+  return (request, scope) => {
+    if (!isStorageAbstractSyntax(scope.context.abstractSyntax))
+      return answerWith({
+        status: Status.SopClassNotSupported,
+        comment: 'C-STORE needs a storage presentation context',
+      });
+    if (request.dataSetType === NO_DATA_SET)
+      return answerWith({ status: Status.CannotUnderstand, comment: 'a C-STORE request must have a data set' });
+    return new StoreOperation(receiver, request, scope, report);
+  };
+}
+
+class StoreOperation implements Operation {
+  readonly #request: CommandSet;
+  readonly #scope: RequestScope;
+  readonly #report: (store: StoreReport) => void;
+  readonly #startedAtMs = performance.now();
+  readonly #small = new GrowingBuffer();
+  #sink: InstanceSink | undefined;
+  #failure: StatusAnswer | undefined;
+  #lengthBytes = 0;
+
+  constructor(
+    receiver: InstanceReceiver,
+    request: CommandSet,
+    scope: RequestScope,
+    report: (store: StoreReport) => void,
+  ) {
+    this.#request = request;
+    this.#scope = scope;
+    this.#report = report;
+    try {
+      this.#sink = receiver.begin({
+        sopClassUid: request.affectedSopClassUid,
+        sopInstanceUid: request.affectedSopInstanceUid,
+        transferSyntaxUid: scope.context.transferSyntaxUid,
+        sourceAeTitle: scope.callingAeTitle === '' ? undefined : scope.callingAeTitle,
+      });
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  write(bytes: Uint8Array): void | Promise<void> {
+    this.#lengthBytes += bytes.length;
+    if (bytes.length >= SMALL_PIECE_BYTES) {
+      const waiting = this.#flush();
+      return waiting === undefined ? this.#pass(bytes) : waiting.then(() => this.#pass(bytes));
+    }
+    this.#small.append(bytes);
+    return this.#small.length < GATHERED_BYTES ? undefined : this.#flush();
+  }
+
+  #flush(): void | Promise<void> {
+    return this.#small.length === 0 ? undefined : this.#pass(this.#small.take());
+  }
+
+  #pass(bytes: Uint8Array): void | Promise<void> {
+    try {
+      return this.#sink?.write(bytes)?.then(undefined, (error: unknown) => this.#fail(error));
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  async complete(): Promise<StatusAnswer> {
+    await this.#flush();
+    const sink = this.#sink;
+    this.#sink = undefined;
+    if (sink === undefined) return this.#end(this.#failure ?? statusOfError(undefined), 'refused');
+    try {
+      const outcome = await sink.commit();
+      return this.#end(statusOfOutcome(outcome), outcome.kind);
+    } catch (error) {
+      this.#fail(error);
+      return this.#end(this.#failure ?? statusOfError(error), 'refused');
+    }
+  }
+
+  abort(): void {
+    this.#sink?.abort();
+    this.#sink = undefined;
+    this.#end({ status: Status.ProcessingFailure }, 'aborted');
+  }
+
+  /** The rest of the data set is let pass, and the sender is told in the end. */
+  #fail(error: unknown): void {
+    this.#failure ??= statusOfError(error);
+    const fields = { sopInstanceUid: this.#request.affectedSopInstanceUid, err: error };
+    if (isArchiveError(error)) this.#scope.log.warn(fields, 'an instance could not be taken');
+    else this.#scope.log.error(fields, 'taking an instance failed unexpectedly');
+    const sink = this.#sink;
+    this.#sink = undefined;
+    sink?.abort();
+  }
+
+  #end(answer: StatusAnswer, outcome: StoreReport['outcome']): StatusAnswer {
+    this.#report({
+      callingAeTitle: this.#scope.callingAeTitle,
+      sopInstanceUid: this.#request.affectedSopInstanceUid,
+      transferSyntaxUid: this.#scope.context.transferSyntaxUid,
+      lengthBytes: this.#lengthBytes,
+      durationMs: performance.now() - this.#startedAtMs,
+      status: answer.status,
+      outcome,
+    });
+    return answer;
+  }
+}
