@@ -1,0 +1,16 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { decodeText } from '#shared/dicom/charset.ts';
+import { readHeader } from '#shared/dicom/part10.ts';
+import { samplesFolder, sampleTable } from '#test/support/samples.ts';
+
+describe('the names of the samples', () => {
+  const folder = samplesFolder();
+  it.skipIf(folder === undefined).each(sampleTable('CHARSETS.csv'))('$file ($specific_character_set)', (row) => {
+    const { dataSet } = readHeader(readFileSync(join(folder ?? '', row.file ?? '')));
+    const element = dataSet.get(0x00100010);
+    const text = element?.value === undefined ? '' : decodeText(element.value, dataSet.characterSets, 'PN');
+    expect(text.replace(/[ \0]+$/, '')).toBe(row.patient_name);
+  });
+});
