@@ -1,0 +1,192 @@
+/**
+ * The registry of decoders: one frame's bytes in a transfer syntax become stored values. Every codestream's own header
+ * is compared with the data set before it is decoded, and whatever fails is `cannot-render` with a reason. Decoders
+ * load at first use. What the values mean for the eye is lut.ts and color.ts.
+ */
+import { inflateRawSync } from 'node:zlib';
+import { type TransferSyntax, transferSyntaxOf } from '../dicom/transfer-syntax.ts';
+import { isArchiveError } from '../errors.ts';
+import {
+  cannotRender,
+  checkCodestream,
+  checkFrameSize,
+  codestreamValues,
+  type DecodedFrame,
+  meaningOf,
+} from './decoded-frame.ts';
+import type { ImageAttributes } from './image-attributes.ts';
+import { readJ2kHeader, unwrapJp2 } from './j2k-codestream.ts';
+import { isYcbcr, type JpegHeader, readJpegHeader } from './jpeg-codestream.ts';
+import { decodeJpegDct } from './jpeg-dct.ts';
+import { decodeJpegLossless } from './jpeg-lossless.ts';
+import { decodeNativeFrame, interleave, nativeFrameBytes } from './native-frame.ts';
+import { decodeRle } from './rle.ts';
+import { decodeWithWasm } from './wasm-codecs.ts';
+
+export interface FrameLayout {
+  /** Of a native one-bit frame's first pixel within its first byte, as frame-ranges.ts gives it. */
+  readonly bitOffset?: number;
+}
+
+type Decoder = (
+  frame: Uint8Array,
+  attributes: ImageAttributes,
+  syntax: TransferSyntax,
+  layout: FrameLayout,
+) => DecodedFrame | Promise<DecodedFrame>;
+
+const decoders: Partial<Record<TransferSyntax['codec'], Decoder>> = {
+  native: (frame, attributes, syntax, { bitOffset }) =>
+    decodeNativeFrame(frame, attributes, {
+      littleEndian: syntax.littleEndian,
+      ...(bitOffset === undefined ? {} : { bitOffset }),
+    }),
+  'deflate-frame': decodeDeflatedFrame,
+  rle: decodeRleFrame,
+  jpeg: decodeJpegFrame,
+  'jpeg-lossless': decodeJpegFrame,
+  'jpeg-ls': decodeJpegLsFrame,
+  'jpeg-2000': (frame, attributes) => decodeJ2kFrame(frame, attributes, 'openjpeg'),
+  htj2k: (frame, attributes) => decodeJ2kFrame(frame, attributes, 'openjph'),
+};
+
+/** Whether a frame of this transfer syntax can be decoded at all: video and syntaxes nobody knows cannot. */
+export function canDecode(transferSyntaxUid: string): boolean {
+  return decoders[transferSyntaxOf(transferSyntaxUid).codec] !== undefined;
+}
+
+/**
+ * @param frame the bytes of one frame, its fragments joined; never changed
+ * @throws ArchiveError `cannot-render`, whatever the bytes hold
+ */
+export async function decodeFrame(
+  frame: Uint8Array,
+  transferSyntaxUid: string,
+  attributes: ImageAttributes,
+  layout: FrameLayout = {},
+): Promise<DecodedFrame> {
+  const syntax = transferSyntaxOf(transferSyntaxUid);
+  const decoder = decoders[syntax.codec];
+  if (decoder === undefined) {
+    throw cannotRender(`Frames in ${syntax.name} cannot be rendered; ask for them as they are`, {
+      transferSyntaxUid,
+    });
+  }
+  checkFrameSize(attributes.rows, attributes.columns);
+  if (syntax.encapsulated && attributes.pixelKind !== 'integer') {
+    throw cannotRender('Float pixels are native only (PS3.5 A.4), but this frame is compressed', { transferSyntaxUid });
+  }
+  try {
+    return await decoder(frame, attributes, syntax, layout);
+  } catch (error) {
+    if (isArchiveError(error)) throw error;
+    // Typed arrays that cannot be allocated are the one failure that only hostile or huge frames bring about.
+    if (error instanceof RangeError) throw cannotRender('The frame needs more memory than there is', {}, error);
+    throw error;
+  }
+}
+
+function decodeDeflatedFrame(frame: Uint8Array, attributes: ImageAttributes): DecodedFrame {
+  let native: Uint8Array;
+  try {
+    // A full-chroma frame under a 4:2:2 label is half as long again; one byte pads it to even length.
+    native = inflateRawSync(frame, { maxOutputLength: nativeFrameBytes(attributes) * 1.5 + 2 });
+  } catch (error) {
+    throw cannotRender('The deflated frame cannot be inflated to the size that its attributes give', {}, error);
+  }
+  return decodeNativeFrame(native, attributes, { littleEndian: true });
+}
+
+function decodeRleFrame(frame: Uint8Array, attributes: ImageAttributes): DecodedFrame {
+  const { rows, columns, samplesPerPixel, bitsAllocated } = attributes;
+  const oneBit = bitsAllocated === 1;
+  const cellCount = oneBit ? Math.ceil((rows * columns) / 8) : rows * columns * samplesPerPixel;
+  const cells = decodeRle(frame, cellCount, samplesPerPixel, oneBit ? 1 : bitsAllocated / 8);
+  return decodeNativeFrame(cells, attributes, { littleEndian: true, interleaved: true });
+}
+
+async function decodeJpegFrame(frame: Uint8Array, attributes: ImageAttributes): Promise<DecodedFrame> {
+  const header = readJpegHeader(frame);
+  checkCodestream(header, attributes);
+  const { rows, columns, bitsStored, signed } = attributes;
+  const ycbcr = header.components.length === 3 && isYcbcr(header, attributes);
+  const color = ycbcr ? 'YBR_FULL' : 'RGB';
+  const meaning = header.components.length === 3 ? color : meaningOf(attributes);
+  if (header.process === 0xc3) {
+    const samples = decodeJpegLossless(frame, header);
+    return { rows, columns, meaning, bitsStored, signed, values: codestreamValues(samples, header, attributes) };
+  }
+  if (header.process > 0xc2) {
+    throw cannotRender('JPEG with hierarchical or arithmetic coding cannot be rendered', { process: header.process });
+  }
+  if (header.precision !== 8) {
+    const samples = decodeJpegDct(frame, header);
+    return { rows, columns, meaning, bitsStored, signed, values: codestreamValues(samples, header, attributes) };
+  }
+  const { samples } = await decodeWithWasm('libjpeg-turbo', withColourTold(frame, header, ycbcr), header);
+  const values = codestreamValues(samples, header, attributes);
+  return { rows, columns, meaning: header.components.length === 3 ? 'RGB' : meaning, bitsStored, signed, values };
+}
+
+/** The same codestream with one Adobe segment in place of all application segments: libjpeg then does as it is told. */
+function withColourTold(frame: Uint8Array, header: JpegHeader, ycbcr: boolean): Uint8Array {
+  const kept = header.segments.filter(({ marker }) => marker < 0xe0 || marker > 0xef);
+  const adobe = Uint8Array.of(0xff, 0xee, 0, 14, 0x41, 0x64, 0x6f, 0x62, 0x65, 0, 100, 0, 0, 0, 0, ycbcr ? 1 : 0);
+  const parts = [
+    Uint8Array.of(0xff, 0xd8),
+    ...(header.components.length === 3 ? [adobe] : []),
+    ...kept.map(({ start, end }) => frame.subarray(start, end)),
+    frame.subarray(header.firstScanOffset),
+  ];
+  return Buffer.concat(parts);
+}
+
+async function decodeJpegLsFrame(frame: Uint8Array, attributes: ImageAttributes): Promise<DecodedFrame> {
+  const header = readJpegHeader(frame);
+  if (header.process !== 0xf7) return decodeJpegFrame(frame, attributes);
+  checkCodestream(header, attributes);
+  const { samples, interleaveMode } = await decodeWithWasm('charls', frame, header);
+  const { rows, columns, bitsStored, signed } = attributes;
+  const interleaved =
+    header.samplesPerPixel > 1 && interleaveMode === 0 ? interleave(samples, header.samplesPerPixel) : samples;
+  const values = codestreamValues(interleaved, header, attributes);
+  return { rows, columns, meaning: meaningOf(attributes), bitsStored, signed, values };
+}
+
+async function decodeJ2kFrame(
+  frame: Uint8Array,
+  attributes: ImageAttributes,
+  codec: 'openjpeg' | 'openjph',
+): Promise<DecodedFrame> {
+  const codestream = unwrapJp2(frame);
+  const header = readJ2kHeader(codestream);
+  checkCodestream(header, attributes);
+  const { rows, columns, samplesPerPixel, bitsStored, signed } = attributes;
+  if (header.precision > 16) throw cannotRender(`JPEG 2000 with ${header.precision} bits cannot be rendered`);
+  const biased = header.signed && header.precision <= 8;
+  const { samples } = await decodeWithWasm(
+    codec,
+    biased ? unsignedTwin(codestream, header.depthOffsets) : codestream,
+    header,
+  );
+  const limit = 2 ** header.precision - 1;
+  if (biased) {
+    const middle = 2 ** (header.precision - 1);
+    for (let i = 0; i < samples.length; i++) samples[i] = Math.min(samples[i]!, limit) - middle;
+  } else if (!header.signed && header.lossy) {
+    for (let i = 0; i < samples.length; i++) if (samples[i]! > limit) samples[i] = limit;
+  }
+  const rgb = samplesPerPixel === 3 && (header.colorTransform || header.sampling !== '444');
+  const values = codestreamValues(samples, header, attributes);
+  return { rows, columns, meaning: rgb ? 'RGB' : meaningOf(attributes), bitsStored, signed, values };
+}
+
+/**
+ * Both decoders cut signed samples of up to 8 bits off at 0. Declared unsigned, the same codestream decodes to the same
+ * values plus half the range (ISO/IEC 15444-1 Annex G: the DC level shift), which is taken off again.
+ */
+function unsignedTwin(codestream: Uint8Array, depthOffsets: readonly number[]): Uint8Array {
+  const twin = new Uint8Array(codestream);
+  for (const at of depthOffsets) twin[at] = twin[at]! & 0x7f;
+  return twin;
+}

@@ -1,0 +1,94 @@
+/**
+ * The main header of a JPEG 2000 or HTJ2K codestream (ISO/IEC 15444-1 Annex A): SIZ, COD, and the way out of a JP2
+ * wrapper that DICOM forbids and the field sends. Decodes nothing.
+ */
+import { type CodestreamHeader, cannotRender } from './decoded-frame.ts';
+
+export interface J2kHeader extends CodestreamHeader {
+  /** Luma at full size, chroma halved across, or halved both ways. */
+  readonly sampling: '444' | '422' | '420';
+  /** RCT or ICT: what comes out is RGB, whatever the data set calls it (PS3.5 §8.2.4). */
+  readonly colorTransform: boolean;
+  /** Offset of Ssiz of each component, relative to the codestream. */
+  readonly depthOffsets: readonly number[];
+}
+
+/** The raw codestream: as it is, or out of the `jp2c` box of a JP2 file. @throws ArchiveError `cannot-render` */
+export function unwrapJp2(bytes: Uint8Array): Uint8Array {
+  if (bytes[0] === 0xff && bytes[1] === 0x4f) return bytes;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let at = 0;
+  while (at + 8 <= bytes.length) {
+    const short = view.getUint32(at);
+    const long = short === 1 && at + 16 <= bytes.length;
+    const length = long ? view.getUint32(at + 8) * 2 ** 32 + view.getUint32(at + 12) : short;
+    const headerBytes = long ? 16 : 8;
+    if (view.getUint32(at + 4) === 0x6a703263) {
+      return bytes.subarray(at + headerBytes, length === 0 ? bytes.length : at + length);
+    }
+    if (length < headerBytes) break;
+    at += length;
+  }
+  throw cannotRender('The compressed frame does not begin as JPEG 2000');
+}
+
+/** @throws ArchiveError `cannot-render` for a damaged header, and for shapes that no DICOM encoder makes and decoders mistake */
+export function readJ2kHeader(bytes: Uint8Array): J2kHeader {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length < 42 || view.getUint16(0) !== 0xff4f || view.getUint16(2) !== 0xff51) {
+    throw cannotRender('The compressed frame does not begin as JPEG 2000');
+  }
+  const count = view.getUint16(40);
+  const sizEnd = 4 + view.getUint16(4);
+  if (count < 1 || count > 4 || sizEnd < 42 + 3 * count || sizEnd > bytes.length) {
+    throw cannotRender('The JPEG 2000 image header is damaged', { components: count });
+  }
+  const [x1, y1, x0, y0] = [8, 12, 16, 20].map((at) => view.getUint32(at)) as [number, number, number, number];
+  if (x0 !== 0 || y0 !== 0) throw cannotRender('JPEG 2000 with an image offset cannot be rendered');
+  const tiles = Math.ceil(x1 / Math.max(1, view.getUint32(24))) * Math.ceil(y1 / Math.max(1, view.getUint32(28)));
+  if (tiles < 1 || tiles > 65535) throw cannotRender('The JPEG 2000 frame has an impossible number of tiles');
+  const depthOffsets = Array.from({ length: count }, (_, i) => 42 + 3 * i);
+  const depth = bytes[42]!;
+  if (depthOffsets.some((at) => bytes[at] !== depth)) {
+    throw cannotRender('JPEG 2000 with components of different depth cannot be rendered');
+  }
+  const steps = depthOffsets.map((at) => `${bytes[at + 1]}${bytes[at + 2]}`).join(' ');
+  const sampling = /^(11 ?)+$/.test(steps)
+    ? '444'
+    : steps === '11 21 21'
+      ? '422'
+      : steps === '11 22 22'
+        ? '420'
+        : undefined;
+  if (sampling === undefined) throw cannotRender('JPEG 2000 with this subsampling cannot be rendered', { steps });
+  const coding = codingStyle(bytes, view, sizEnd);
+  return {
+    rows: y1,
+    columns: x1,
+    samplesPerPixel: count,
+    precision: (depth & 0x7f) + 1,
+    signed: (depth & 0x80) !== 0,
+    lossy: !coding.reversible,
+    sampling,
+    colorTransform: coding.colorTransform && count >= 3,
+    depthOffsets,
+  };
+}
+
+function codingStyle(
+  bytes: Uint8Array,
+  view: DataView,
+  from: number,
+): { reversible: boolean; colorTransform: boolean } {
+  let at = from;
+  while (at + 4 <= bytes.length) {
+    const marker = view.getUint16(at);
+    const length = view.getUint16(at + 2);
+    if (marker === 0xff90 || marker < 0xff00 || length < 2) break;
+    if (marker === 0xff52 && at + 14 <= bytes.length) {
+      return { reversible: bytes[at + 13] === 1, colorTransform: bytes[at + 8] === 1 };
+    }
+    at += 2 + length;
+  }
+  throw cannotRender('The JPEG 2000 frame has no coding style before its first tile');
+}

@@ -1,0 +1,126 @@
+/**
+ * JPEG lossless, processes 14 and 14 selection value 1 (ISO/IEC 10918-1 Annex H): 2 to 16 bits, one to four components,
+ * every predictor, point transform and restart intervals. Huffman coding only.
+ */
+import { cannotRender } from './decoded-frame.ts';
+import type { JpegHeader } from './jpeg-codestream.ts';
+import { BitReader, emptyTables, type HuffmanTable, readScans, type Scan } from './jpeg-huffman.ts';
+
+/**
+ * @param header of the same bytes, already checked against the data set
+ * @returns samples interleaved, in bytes up to a precision of 8
+ * @throws ArchiveError `cannot-render`
+ */
+export function decodeJpegLossless(bytes: Uint8Array, header: JpegHeader): Uint8Array | Uint16Array {
+  const { rows, columns, components, precision } = header;
+  if (precision < 2 || precision > 16) throw cannotRender(`JPEG lossless with ${precision} bits does not exist`);
+  if (components.some(({ horizontal, vertical }) => horizontal !== 1 || vertical !== 1)) {
+    throw cannotRender('JPEG lossless with subsampled components cannot be rendered');
+  }
+  const count = rows * columns * components.length;
+  const samples = precision <= 8 ? new Uint8Array(count) : new Uint16Array(count);
+  const seen = new Set<number>();
+  const tables = emptyTables();
+  readScans(bytes, 0, tables, (scan) => {
+    const planes = scan.components.map(({ id, dcTable }) => {
+      const index = components.findIndex((component) => component.id === id);
+      const table = tables.huffman[dcTable];
+      if (index < 0 || table === undefined || seen.has(index)) {
+        throw cannotRender('A JPEG scan names a component or a table that is not there');
+      }
+      seen.add(index);
+      return { index, table };
+    });
+    decodeScan(scan, planes, header, tables.restartInterval, samples);
+  });
+  if (seen.size !== components.length) throw cannotRender('The JPEG frame lacks the scan of a component');
+  return samples;
+}
+
+function decodeScan(
+  scan: Scan,
+  planes: readonly { readonly index: number; readonly table: HuffmanTable }[],
+  header: JpegHeader,
+  restartInterval: number,
+  samples: Uint8Array | Uint16Array,
+): void {
+  const { rows, columns, precision, components } = header;
+  const predictor = scan.spectralStart;
+  const shift = scan.approximationLow;
+  if (predictor < 1 || predictor > 7 || shift >= precision)
+    throw cannotRender('A JPEG lossless scan header is damaged');
+  if (restartInterval % columns !== 0) throw cannotRender('A JPEG restart interval does not end with a row (H.1.1)');
+  const rowsPerInterval = restartInterval === 0 ? rows : restartInterval / columns;
+  const stride = components.length;
+  const rowSamples = columns * stride;
+  const initial = 2 ** (precision - shift - 1);
+  let reader: BitReader | undefined;
+  for (let row = 0; row < rows; row++) {
+    const firstRow = row % rowsPerInterval === 0;
+    if (firstRow) {
+      if (reader?.overrun) throw endsEarly(row);
+      const interval = scan.intervals[row / rowsPerInterval];
+      if (interval === undefined) throw endsEarly(row);
+      reader = new BitReader(interval);
+    }
+    decodeRow(reader!, planes, samples, row * rowSamples, rowSamples, stride, firstRow ? 0 : predictor, initial);
+    if (reader!.overrun) throw endsEarly(row);
+  }
+  if (shift > 0) {
+    for (const { index } of planes)
+      for (let i = index; i < samples.length; i += stride) samples[i] = samples[i]! << shift;
+  }
+}
+
+/** @param predictor 1 to 7, or 0 for the first row of an interval, which predicts from the left only (H.1.2.1) */
+function decodeRow(
+  reader: BitReader,
+  planes: readonly { readonly index: number; readonly table: HuffmanTable }[],
+  samples: Uint8Array | Uint16Array,
+  start: number,
+  rowSamples: number,
+  stride: number,
+  predictor: number,
+  initial: number,
+): void {
+  const end = start + rowSamples;
+  for (let pixel = start; pixel < end; pixel += stride) {
+    for (const { index, table } of planes) {
+      const at = pixel + index;
+      let prediction: number;
+      if (pixel === start) prediction = predictor === 0 ? initial : samples[at - rowSamples]!;
+      else if (predictor <= 1) prediction = samples[at - stride]!;
+      else
+        prediction = predict(
+          predictor,
+          samples[at - stride]!,
+          samples[at - rowSamples]!,
+          samples[at - rowSamples - stride]!,
+        );
+      const category = reader.symbol(table);
+      samples[at] = prediction + (category < 16 ? reader.signedBits(category) : 32768);
+    }
+  }
+}
+
+/** Table H.1, `a` left, `b` above, `c` above left. */
+function predict(predictor: number, a: number, b: number, c: number): number {
+  switch (predictor) {
+    case 2:
+      return b;
+    case 3:
+      return c;
+    case 4:
+      return a + b - c;
+    case 5:
+      return a + ((b - c) >> 1);
+    case 6:
+      return b + ((a - c) >> 1);
+    default:
+      return (a + b) >> 1;
+  }
+}
+
+function endsEarly(row: number) {
+  return cannotRender(`The JPEG data ends in row ${row + 1}`, { row: row + 1 });
+}

@@ -1,0 +1,38 @@
+/**
+ * The worker thread of render-pool.ts: takes one request at a time, answers with bytes or with an error's code and
+ * sentence, and hands buffers over instead of copying them.
+ */
+import { parentPort } from 'node:worker_threads';
+import { ArchiveError, type ErrorCode } from '../errors.ts';
+import { type RenderRequest, renderFrame } from './render.ts';
+
+export type WorkerAnswer =
+  | { readonly kind: 'rendered'; readonly bytes: Uint8Array<ArrayBuffer> }
+  | {
+      readonly kind: 'refused';
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly details: Readonly<Record<string, unknown>>;
+    }
+  | { readonly kind: 'failed'; readonly stack: string };
+
+/** Answers on the port that the pool gave; called once, at the end of this module, when it runs as a worker. */
+function serve(port: NonNullable<typeof parentPort>): void {
+  port.on('message', async (request: RenderRequest) => {
+    const answer = await answerTo(request);
+    port.postMessage(answer, answer.kind === 'rendered' ? [answer.bytes.buffer] : []);
+  });
+}
+
+async function answerTo(request: RenderRequest): Promise<WorkerAnswer> {
+  try {
+    return { kind: 'rendered', bytes: await renderFrame(request) };
+  } catch (error) {
+    if (error instanceof ArchiveError) {
+      return { kind: 'refused', code: error.code, message: error.message, details: { ...error.details } };
+    }
+    return { kind: 'failed', stack: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+  }
+}
+
+if (parentPort !== null) serve(parentPort);

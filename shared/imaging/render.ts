@@ -1,0 +1,61 @@
+/**
+ * One frame to one picture: decode, grayscale pipeline or colour, viewport, encode (PS3.18 §8.3.5, §8.7.6). Pure of
+ * archive and network. Doing it off the main thread is render-pool.ts.
+ */
+import { ArchiveError } from '../errors.ts';
+import { decodeFrame } from './codecs.ts';
+import { renderColor } from './color.ts';
+import { encodePicture, type RenderedMediaType } from './encode.ts';
+import type { ImageAttributes, Window } from './image-attributes.ts';
+import { renderGray } from './lut.ts';
+import { fitViewport, type Picture, type Viewport } from './resample.ts';
+
+export interface RenderRequest {
+  /** The bytes of one frame, its fragments joined. */
+  readonly frame: Uint8Array;
+  readonly transferSyntaxUid: string;
+  readonly attributes: ImageAttributes;
+  /** Of a native one-bit frame's first pixel within its first byte. */
+  readonly bitOffset?: number;
+  /** Instead of the frame's own; no meaning for colour. */
+  readonly window?: Window;
+  readonly viewport?: Viewport;
+  /** Of a JPEG: 1 to 100, 90 when not given. */
+  readonly quality?: number;
+  readonly mediaType: RenderedMediaType;
+}
+
+/** @throws ArchiveError `cannot-render`, or `bad-request` for a window, viewport or quality that cannot be */
+export async function renderFrame(request: RenderRequest): Promise<Uint8Array<ArrayBuffer>> {
+  const picture = await renderPicture(request);
+  return encodePicture(picture, request.mediaType, request.quality);
+}
+
+/** The picture before it is encoded. Errors as for renderFrame. */
+export async function renderPicture(
+  request: Pick<RenderRequest, 'frame' | 'transferSyntaxUid' | 'attributes' | 'bitOffset' | 'window' | 'viewport'>,
+): Promise<Picture> {
+  const { frame, transferSyntaxUid, attributes, bitOffset, window, viewport } = request;
+  if (window !== undefined) checkWindow(window);
+  const decoded = await decodeFrame(frame, transferSyntaxUid, attributes, bitOffset === undefined ? {} : { bitOffset });
+  const size = { width: decoded.columns, height: decoded.rows };
+  const picture: Picture =
+    decoded.meaning === 'GRAY'
+      ? { ...size, channels: 1, pixels: renderGray(decoded, attributes, window).pixels }
+      : { ...size, channels: 3, pixels: renderColor(decoded, attributes.palette) };
+  return viewport === undefined ? picture : fitViewport(picture, viewport);
+}
+
+/** PS3.3 §C.11.2.1.2: Window Width is at least 1 for LINEAR, and greater than 0 for the others. */
+function checkWindow({ center, width, function: voiFunction }: Window): void {
+  if (!['LINEAR', 'LINEAR_EXACT', 'SIGMOID'].includes(voiFunction)) {
+    throw new ArchiveError('bad-request', 'A window function is LINEAR, LINEAR_EXACT or SIGMOID');
+  }
+  const enough = voiFunction === 'LINEAR' ? width >= 1 : width > 0;
+  if (!Number.isFinite(center) || !Number.isFinite(width) || !enough) {
+    throw new ArchiveError(
+      'bad-request',
+      'A window has a finite center, and a width of at least 1 (LINEAR) or above 0',
+    );
+  }
+}
