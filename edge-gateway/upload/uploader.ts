@@ -81,15 +81,32 @@ export function startUploader(options: UploaderOptions): Uploader {
     }
   }
 
+  /** One walk over all that is sealed: a pack that fails keeps none behind it from its turn. */
   async function uploadRound(): Promise<Pause> {
-    const { items } = await archive.index.packsInState(tenant, 'sealed', { limit: PAGE });
-    if (items.length === 0) return { ms: IDLE_MS };
-    const { packs: answers } = await cloud.announce(items, stop.signal);
-    const byId = new Map(answers.map((answer) => [answer.packId, answer]));
-    const waiting = items
-      .map((pack) => ({ pack, answer: byId.get(pack.packId) }))
-      .filter((job): job is Job => job.answer !== undefined);
     const failed: unknown[] = [];
+    let count = 0;
+    let after: string | undefined;
+    do {
+      const page = await archive.index.packsInState(tenant, 'sealed', {
+        limit: PAGE,
+        ...(after === undefined ? {} : { after }),
+      });
+      if (page.items.length === 0) break;
+      count += page.items.length;
+      await uploadAll(page.items, failed);
+      after = page.next;
+    } while (after !== undefined && !stop.signal.aborted);
+    if (failed.length > 0) throw failed[0];
+    return { ms: count === 0 ? IDLE_MS : 0 };
+  }
+
+  async function uploadAll(packs: readonly PackRecord[], failed: unknown[]): Promise<void> {
+    const { packs: answers } = await cloud.announce(packs, stop.signal);
+    const byId = new Map(answers.map((answer) => [answer.packId, answer]));
+    const waiting = packs.flatMap((pack) => {
+      const answer = byId.get(pack.packId);
+      return answer === undefined ? [] : [{ pack, answer }];
+    });
     const worker = async (): Promise<void> => {
       for (let job = waiting.shift(); job !== undefined && !stop.signal.aborted; job = waiting.shift()) {
         try {
@@ -100,8 +117,6 @@ export function startUploader(options: UploaderOptions): Uploader {
       }
     };
     await Promise.all(Array.from({ length: options.parallel }, worker));
-    if (failed.length > 0) throw failed[0];
-    return { ms: 0 };
   }
 
   async function handle({ pack, answer }: Job): Promise<void> {
@@ -170,10 +185,7 @@ export function startUploader(options: UploaderOptions): Uploader {
 
   const uploadBell = createBell(stop.signal);
   const statusBell = createBell(stop.signal);
-  const loops = Promise.all([
-    loop('upload', uploadBell, uploadRound),
-    loop('status', statusBell, statusRound),
-  ]);
+  const loops = Promise.all([loop('upload', uploadBell, uploadRound), loop('status', statusBell, statusRound)]);
   return {
     wake: uploadBell.ring,
     report: () => ({

@@ -1,0 +1,44 @@
+/**
+ * Settings are checked as a whole: every fault is named at once, and defaults make a working gateway.
+ */
+import { describe, expect, it } from 'vitest';
+import { readEdgeSettings } from '#edge-gateway/settings.ts';
+import { readLocalSettings } from '#infra/local/settings.ts';
+
+describe('the gateway settings', () => {
+  it('have working defaults on the loopback interface', () => {
+    expect(readEdgeSettings({})).toMatchObject({
+      host: '127.0.0.1',
+      aeTitle: 'ARCHIPEL',
+      dicomPort: 11112,
+      httpPort: 8081,
+      tenant: 'default',
+    });
+  });
+
+  it('name every fault at once', () => {
+    const wrong = {
+      ARCHIPEL_EDGE_AE_TITLE: 'SEVENTEEN LETTERS',
+      ARCHIPEL_EDGE_DICOM_PORT: '70000',
+      ARCHIPEL_EDGE_CLOUD_URL: 'ftp://x',
+      ARCHIPEL_EDGE_TENANT: '../x',
+    };
+    expect(() => readEdgeSettings(wrong)).toThrow(/AE_TITLE[\s\S]*DICOM_PORT[\s\S]*CLOUD_URL[\s\S]*TENANT/);
+  });
+
+  it.each(['', '   ', 'A\\B', 'Å'])('refuse the AE title %j', (title) => {
+    expect(() => readEdgeSettings({ ARCHIPEL_EDGE_AE_TITLE: title })).toThrow(/ARCHIPEL_EDGE_AE_TITLE/);
+  });
+
+  it('trim the AE title, as the standard does', () => {
+    expect(readEdgeSettings({ ARCHIPEL_EDGE_AE_TITLE: ' GATE ' }).aeTitle).toBe('GATE');
+  });
+});
+
+describe('the one-machine settings', () => {
+  it('name their faults', () => {
+    expect(() => readLocalSettings({ ARCHIPEL_CLOUD_PORT: 'x', ARCHIPEL_VIEWER: 'maybe' })).toThrow(
+      /CLOUD_PORT[\s\S]*VIEWER/,
+    );
+  });
+});

@@ -1,0 +1,229 @@
+/**
+ * The uploader against a scripted cloud on a real socket: whatever the line or the cloud does, every pack ends archived,
+ * its bytes are created once, and nothing is believed that was not confirmed.
+ */
+import { createHash } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createDiskPackStore } from '#edge-gateway/cache/disk-pack-store.ts';
+import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
+import { createCloudClient } from '#edge-gateway/upload/cloud-client.ts';
+import { startUploader, type Uploader } from '#edge-gateway/upload/uploader.ts';
+import { packKey } from '#shared/archive/keys.ts';
+import type { Archive } from '#shared/archive/ports.ts';
+import type { PackRecord, PackState } from '#shared/archive/records.ts';
+import type { StatusRequest, UploadRequest } from '#shared/gateway-api.ts';
+import { silentLogger } from '#shared/log.ts';
+
+const tenant = 'hospital';
+const bytesOf = (n: number): Buffer => Buffer.alloc(1000 + n, `pack ${n} `);
+
+let folder: string;
+let archive: Archive;
+let server: Server;
+let origin: string;
+let uploader: Uploader | undefined;
+
+/** The scripted cloud: what it holds, and what it does instead of answering, taken from the front for each request. */
+let objects: Map<string, Buffer>;
+let created: number;
+let tricks: ('ok' | '500' | 'cut' | 'cut-after-storing' | 'garbage' | '403')[];
+let receiptSha256: string | undefined;
+let archivedAfterPolls: number;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'archipel-'));
+  archive = {
+    index: await createSqliteIndex({ file: join(folder, 'index.sqlite'), inWorker: false }),
+    packs: createDiskPackStore({ root: join(folder, 'packs') }),
+  };
+  objects = new Map();
+  created = 0;
+  tricks = [];
+  receiptSha256 = undefined;
+  archivedAfterPolls = 0;
+  server = createServer((request, response) => void answer(request, response));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+});
+
+afterEach(async () => {
+  await uploader?.close();
+  uploader = undefined;
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+  await archive.index.close();
+  await rm(folder, { recursive: true });
+});
+
+async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk);
+  const body = Buffer.concat(chunks);
+  const trick = tricks.shift() ?? 'ok';
+  const json = (value: unknown): void =>
+    void response.setHeader('Content-Type', 'application/json').end(JSON.stringify(value));
+  if (trick === '500' || trick === '403') {
+    response.statusCode = Number(trick);
+    return json({ detail: 'Something is wrong here.' });
+  }
+  if (trick === 'garbage') return void response.end('<html>');
+  if (trick === 'cut') return void request.socket.destroy();
+  if (request.method === 'PUT') {
+    const name = request.url ?? '';
+    const isThere = objects.has(name);
+    if (!isThere) {
+      objects.set(name, body);
+      created++;
+    }
+    if (trick === 'cut-after-storing') return void request.socket.destroy();
+    response.statusCode = isThere ? 412 : 200;
+    return void response.end();
+  }
+  if (request.url === '/gateway/uploads') {
+    const { packs } = JSON.parse(body.toString()) as UploadRequest;
+    const grant = (packId: string) => ({
+      kind: 'put',
+      packId,
+      url: `${origin}/objects/${packId}`,
+      headers: { 'If-None-Match': '*' },
+      expiresAtMs: 1,
+    });
+    return json({ serverTimeMs: 0, packs: packs.map(({ packId }) => grant(packId)) });
+  }
+  const { packs } = JSON.parse(body.toString()) as StatusRequest;
+  const isArchived = archivedAfterPolls-- <= 0;
+  return json({
+    serverTimeMs: 0,
+    packs: packs.map(({ packId }) => {
+      const object = objects.get(`/objects/${packId}`);
+      if (object === undefined || !isArchived) return { kind: 'pending', packId };
+      const sha256 = receiptSha256 ?? createHash('sha256').update(object).digest('hex');
+      return { kind: 'archived', packId, receipt: { sha256, instanceCount: 1, archivedAtMs: 77 } };
+    }),
+  });
+}
+
+async function seal(n: number): Promise<PackRecord> {
+  const bytes = bytesOf(n);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  const packId = `0197a000-0000-7000-8000-${String(n).padStart(12, '0')}`;
+  const record: PackRecord = {
+    tenant,
+    studyInstanceUid: '1.2',
+    seriesInstanceUid: `1.2.${n}`,
+    packId,
+    state: 'sealed',
+    instanceCount: 1,
+    lengthBytes: bytes.length,
+    sha256,
+    createdAtMs: 1,
+  };
+  await archive.packs.create(packKey(tenant, record), bytes, { lengthBytes: bytes.length, sha256 });
+  await archive.index.createPack(record);
+  return record;
+}
+
+function start(options: { resendAfterMs?: number } = {}): Uploader {
+  uploader = startUploader({
+    tenant,
+    archive,
+    cloud: createCloudClient(origin),
+    log: silentLogger,
+    nowMs: Date.now,
+    random: () => 0,
+    parallel: 3,
+    statusIntervalMs: 10,
+    ...options,
+  });
+  return uploader;
+}
+
+async function untilAll(records: readonly PackRecord[], state: PackState): Promise<void> {
+  for (;;) {
+    const now = await Promise.all(records.map((record) => archive.index.getPack(tenant, record)));
+    if (now.every((record) => record?.state === state)) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+describe('uploading', () => {
+  it('brings every sealed pack to the cloud, byte for byte, and marks it archived by the receipt', async () => {
+    const records = await Promise.all(Array.from({ length: 120 }, (_, n) => seal(n)));
+    const { report } = start();
+    await untilAll(records, 'archived');
+    expect(created).toBe(120);
+    expect(objects.get(`/objects/${records[7]?.packId}`)).toEqual(bytesOf(7));
+    expect((await archive.index.getPack(tenant, records[0] as PackRecord))?.archivedAtMs).toBe(77);
+    expect(report()).toMatchObject({ lastError: undefined, cloudReachable: true });
+  });
+
+  it('takes up what a restart finds sealed or sent', async () => {
+    const [one, two] = [await seal(1), await seal(2)];
+    objects.set(`/objects/${two.packId}`, bytesOf(2));
+    await archive.index.updatePack(tenant, two, ['sealed'], { state: 'sent', sentAtMs: 1 });
+    start();
+    await untilAll([one, two], 'archived');
+    expect(created).toBe(1);
+  });
+
+  it('hears of new packs at once when it is woken', async () => {
+    const { wake } = start();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const record = await seal(1);
+    wake();
+    await untilAll([record], 'archived');
+  });
+
+  it.each(['500', 'cut', 'garbage', '403', 'cut-after-storing'] as const)(
+    'tries again after %s, at each step, and creates once',
+    async (trick) => {
+      for (let step = 0; step < 3; step++) {
+        const record = await seal(100 + step);
+        tricks = [...Array.from({ length: step }, () => 'ok' as const), trick];
+        start();
+        await untilAll([record], 'archived');
+        await uploader?.close();
+      }
+      expect(created).toBe(3);
+    },
+  );
+
+  it('says what is wrong while the cloud is away, and that all is well when it is back', async () => {
+    tricks = Array.from({ length: 20 }, () => 'cut');
+    const record = await seal(1);
+    const { report } = start();
+    while (report().lastError === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(report()).toMatchObject({ lastError: 'The cloud could not be reached.', cloudReachable: false });
+    await untilAll([record], 'archived');
+    expect(report()).toMatchObject({ lastError: undefined, cloudReachable: true });
+  });
+
+  it('announces again what was sent and never confirmed', async () => {
+    const record = await seal(1);
+    archivedAfterPolls = 12;
+    start({ resendAfterMs: 20 });
+    await untilAll([record], 'archived');
+    expect(created).toBe(1);
+  });
+
+  it('does not believe a receipt for other bytes', async () => {
+    receiptSha256 = '00'.repeat(32);
+    const record = await seal(1);
+    start();
+    await untilAll([record], 'rejected');
+  });
+
+  it('goes on with other packs when one cannot be read', async () => {
+    const [bad, good] = [await seal(1), await seal(2)];
+    await archive.packs.delete(packKey(tenant, bad));
+    const { report } = start();
+    await untilAll([good], 'archived');
+    expect(report().lastError).toBeDefined();
+    expect((await archive.index.getPack(tenant, bad))?.state).toBe('sealed');
+  });
+});

@@ -1,0 +1,48 @@
+/**
+ * The function table: every path of the cloud goes to the function that is meant, and each function has just the grants it needs.
+ */
+import { Hono } from 'hono';
+import { describe, expect, it } from 'vitest';
+import { functions } from '#infra/functions.ts';
+
+const app = new Hono();
+for (const row of functions) {
+  if (row.trigger.kind === 'http')
+    app.on([...row.trigger.methods], [...row.trigger.paths], (context) => context.text(row.name));
+}
+const ownerOf = async (path: string, method = 'GET'): Promise<string> => {
+  const response = await app.request(path, { method });
+  return response.status === 404 ? 'nobody' : response.text();
+};
+
+describe('the function table', () => {
+  it.each([
+    ['/dicomweb/studies', 'search'],
+    ['/dicomweb/studies?PatientID=1', 'search'],
+    ['/dicomweb/studies/1.2/series', 'search'],
+    ['/dicomweb/studies/1.2/series/3/instances', 'search'],
+    ['/dicomweb/instances', 'search'],
+    ['/dicomweb/studies/1.2', 'retrieve'],
+    ['/dicomweb/studies/1.2/metadata', 'retrieve'],
+    ['/dicomweb/studies/1.2/series/3/instances/4/frames/1,2', 'retrieve'],
+    ['/dicomweb/studies/1.2/series/3/instances/4/bulkdata/00420011', 'retrieve'],
+    ['/dicomweb/studies/1.2/series/3/instances/4/frames/1/rendered', 'render'],
+    ['/dicomweb/studies/1.2/series/3/instances/4/rendered', 'render'],
+    ['/dicomweb/studies/1.2/thumbnail', 'render'],
+    ['/gateway/uploads', 'nobody'],
+    ['/elsewhere', 'nobody'],
+  ])('GET %s belongs to %s', async (path, owner) => {
+    expect(await ownerOf(path)).toBe(owner);
+  });
+
+  it('takes announcements by POST only', async () => {
+    expect(await ownerOf('/gateway/uploads', 'POST')).toBe('gateway');
+    expect(await ownerOf('/gateway/uploads/status', 'POST')).toBe('gateway');
+    expect(await ownerOf('/dicomweb/studies', 'POST')).toBe('nobody');
+  });
+
+  it('names each function once and lets only the pipeline write packs', () => {
+    expect(new Set(functions.map((row) => row.name)).size).toBe(functions.length);
+    expect(functions.filter((row) => row.grants.packs === 'write').map((row) => row.name)).toEqual(['ingest']);
+  });
+});
