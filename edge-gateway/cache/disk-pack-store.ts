@@ -1,0 +1,289 @@
+/**
+ * PackStore on a disk: an object is the file `<root>/<key>`, made under a temporary name, synced, and linked into place,
+ * so that a key shows a complete object or none. Packs that the receiver still fills can be read here as well, from the
+ * folder where they lie open: an instance is readable from its acknowledgement on.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { dirname, join } from 'node:path';
+import { isStoreKey, parsePackKey } from '#shared/archive/keys.ts';
+import type { PackStore } from '#shared/archive/ports.ts';
+import type { ByteRange } from '#shared/archive/records.ts';
+import { ArchiveError } from '#shared/errors.ts';
+import {
+  diskError,
+  diskFiles,
+  errorCode,
+  type Files,
+  makeFolderDurably,
+  moveDurably,
+  type OpenFile,
+  temporaryFolderOf,
+} from './files.ts';
+
+export interface DiskPackStore extends PackStore {
+  /**
+   * Takes over a file on the same volume that is complete and synced: durably moved to the key's place when it resolves.
+   * `exists` when another file is there already; then nothing has changed.
+   */
+  adopt(key: string, path: string): Promise<'created' | 'exists'>;
+  /** Where the object of a key lies, or would. */
+  pathOf(key: string): string;
+}
+
+export interface DiskPackStoreOptions {
+  readonly root: string;
+  /** Where a receiver keeps its open packs, as `<packId>.zip`: read from while they are not in their place yet. */
+  readonly openFolder?: string;
+  readonly files?: Files;
+}
+
+const CHUNK_BYTES = 512 * 1024;
+const MAX_KNOWN_FOLDERS = 10_000;
+const STALE_MS = 60 * 60 * 1000;
+
+/** Makes nothing on disk before the first `create`. Every method throws `bad-request` for a key that keys.ts could not have made. */
+export function createDiskPackStore(options: DiskPackStoreOptions): DiskPackStore {
+  const { root, openFolder } = options;
+  const files = options.files ?? diskFiles;
+  const temporaryFolder = temporaryFolderOf(root);
+  let prepared: Promise<void> | undefined;
+  /** Folders that this process knows to survive a power cut. */
+  const durableFolders = new Map<string, Promise<void>>();
+
+  function pathOf(key: string): string {
+    if (!isStoreKey(key)) throw new ArchiveError('bad-request', 'This is not the key of a pack or a manifest.');
+    return join(root, ...key.split('/'));
+  }
+
+  /** Its place, the open folder, and its place again: a pack may be sealed and move between the first two looks. */
+  function placesOf(key: string): string[] {
+    const path = pathOf(key);
+    const packId = openFolder === undefined ? undefined : parsePackKey(key)?.ref.packId;
+    return packId === undefined ? [path] : [path, join(openFolder ?? '', `${packId}.zip`), path];
+  }
+
+  async function open(key: string): Promise<OpenFile> {
+    for (const path of placesOf(key)) {
+      try {
+        return await files.open(path, 'read');
+      } catch (error) {
+        if (errorCode(error) !== 'ENOENT' && errorCode(error) !== 'ENOTDIR') throw diskError(error, 'opening a pack');
+      }
+    }
+    throw new ArchiveError('not-found', 'There is no object under this key.', { key });
+  }
+
+  /** Opens the object and settles which bytes are meant; closes it again if they are not there. */
+  async function openRange(key: string, range: ByteRange | undefined): Promise<{ file: OpenFile } & ByteRange> {
+    const file = await open(key);
+    try {
+      const lengthBytes = await file.lengthBytes();
+      const wanted = range ?? { offsetBytes: 0, lengthBytes };
+      const whole = Number.isSafeInteger(wanted.offsetBytes) && Number.isSafeInteger(wanted.lengthBytes);
+      if (
+        !whole ||
+        wanted.offsetBytes < 0 ||
+        wanted.lengthBytes < 0 ||
+        wanted.offsetBytes + wanted.lengthBytes > lengthBytes
+      )
+        throw new ArchiveError('range-not-satisfiable', 'The range goes beyond the end of the object.', {
+          key,
+          objectBytes: lengthBytes,
+          ...wanted,
+        });
+      return { file, offsetBytes: wanted.offsetBytes, lengthBytes: wanted.lengthBytes };
+    } catch (error) {
+      await file.close();
+      throw diskError(error, 'reading a pack');
+    }
+  }
+
+  /** Folder for temporary names; what older processes left there is swept once. */
+  function prepare(): Promise<void> {
+    prepared ??= (async () => {
+      await files.makeFolder(temporaryFolder);
+      for (const name of await files.list(temporaryFolder)) {
+        const path = join(temporaryFolder, name);
+        const stat = await files.stat(path);
+        // Another store in another process may be writing its own right now: only what is old is nobody's.
+        if (stat !== undefined && Date.now() - stat.modifiedAtMs > STALE_MS) await files.remove(path);
+      }
+    })();
+    prepared.catch(() => {
+      prepared = undefined;
+    });
+    return prepared;
+  }
+
+  function makeFolderFor(place: string): Promise<void> {
+    const folder = dirname(place);
+    let made = durableFolders.get(folder);
+    if (made === undefined) {
+      if (durableFolders.size >= MAX_KNOWN_FOLDERS) durableFolders.clear();
+      made = makeFolderDurably(files, folder, root);
+      durableFolders.set(folder, made);
+      made.catch(() => durableFolders.delete(folder));
+    }
+    return made;
+  }
+
+  async function put(key: string, path: string): Promise<'created' | 'exists'> {
+    const place = pathOf(key);
+    await makeFolderFor(place);
+    try {
+      await moveDurably(files, path, place);
+      return 'created';
+    } catch (error) {
+      if (errorCode(error) === 'EEXIST') return 'exists';
+      throw error;
+    }
+  }
+
+  return {
+    pathOf,
+
+    async head(key) {
+      for (const path of placesOf(key)) {
+        const stat = await files.stat(path).catch((error: unknown) => {
+          throw diskError(error, 'looking for a pack');
+        });
+        if (stat !== undefined) return { lengthBytes: stat.lengthBytes };
+      }
+      return undefined;
+    },
+
+    async read(key, range) {
+      const { file, offsetBytes, lengthBytes } = await openRange(key, range);
+      try {
+        const bytes = Buffer.allocUnsafeSlow(lengthBytes);
+        if ((await file.read(bytes, offsetBytes)) !== lengthBytes) throw shorter(key);
+        return bytes;
+      } catch (error) {
+        throw diskError(error, 'reading a pack');
+      } finally {
+        await file.close();
+      }
+    },
+
+    async stream(key, range) {
+      const { file, offsetBytes, lengthBytes } = await openRange(key, range);
+      let at = offsetBytes;
+      const end = offsetBytes + lengthBytes;
+      return new ReadableStream<Uint8Array>(
+        {
+          async pull(controller) {
+            try {
+              const bytes = Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, end - at));
+              if (bytes.length > 0) {
+                if ((await file.read(bytes, at)) !== bytes.length) throw shorter(key);
+                at += bytes.length;
+                controller.enqueue(bytes);
+              }
+              if (at < end) return;
+              await file.close();
+              controller.close();
+            } catch (error) {
+              await file.close().catch(() => {});
+              throw diskError(error, 'reading a pack');
+            }
+          },
+          cancel: () => file.close(),
+        },
+        { highWaterMark: 0 },
+      );
+    },
+
+    async create(key, body, expected) {
+      const place = pathOf(key);
+      const taken = async (): Promise<boolean> => (await files.stat(place)) !== undefined;
+      let path: string | undefined;
+      try {
+        if (await taken()) {
+          if (!(body instanceof Uint8Array)) await body.cancel();
+          return 'exists';
+        }
+        await prepare();
+        path = join(temporaryFolder, randomUUID());
+        await writeChecked(files, path, body, expected);
+        return await put(key, path);
+      } catch (error) {
+        throw diskError(error, 'storing a pack');
+      } finally {
+        if (path !== undefined) await files.remove(path).catch(() => {});
+      }
+    },
+
+    adopt: (key, path) =>
+      put(key, path).catch((error: unknown) => {
+        throw diskError(error, 'moving a sealed pack to its place');
+      }),
+
+    async delete(key) {
+      const place = pathOf(key);
+      try {
+        if ((await files.stat(place)) === undefined) return;
+        await files.remove(place);
+        await files.syncFolder(dirname(place));
+      } catch (error) {
+        throw diskError(error, 'deleting a pack');
+      }
+    },
+  };
+}
+
+/** Writes a new file and syncs it; `checksum-mismatch` as soon as the bytes cannot be those expected. */
+async function writeChecked(
+  files: Files,
+  path: string,
+  body: Uint8Array | ReadableStream<Uint8Array>,
+  expected: { lengthBytes: number; sha256: string },
+): Promise<void> {
+  const file = await files.create(path);
+  try {
+    const hash = createHash('sha256');
+    let lengthBytes = 0;
+    let written = 0;
+    let held: Uint8Array[] = [];
+    const write = async (): Promise<void> => {
+      const buffers = held;
+      held = [];
+      await file.write(buffers, written);
+      written = lengthBytes;
+    };
+    for await (const chunk of body instanceof Uint8Array ? [body] : chunksOf(body)) {
+      lengthBytes += chunk.length;
+      if (lengthBytes > expected.lengthBytes)
+        throw new ArchiveError('checksum-mismatch', 'The body is longer than announced; send the announced bytes.', {
+          expectedBytes: expected.lengthBytes,
+        });
+      hash.update(chunk);
+      held.push(chunk);
+      if (lengthBytes - written >= CHUNK_BYTES) await write();
+    }
+    await write();
+    if (lengthBytes !== expected.lengthBytes)
+      throw new ArchiveError('checksum-mismatch', 'The body is shorter than announced; send all of it.', {
+        expectedBytes: expected.lengthBytes,
+        lengthBytes,
+      });
+    if (hash.digest('hex') !== expected.sha256)
+      throw new ArchiveError('checksum-mismatch', 'The SHA-256 of the body is not the announced one; send it again.');
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** A sender that goes away is the sender's failure, not the disk's. */
+async function* chunksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body;
+  } catch (cause) {
+    if (cause instanceof ArchiveError) throw cause;
+    throw new ArchiveError('checksum-mismatch', 'The body broke off before its end; send it again.', {}, cause);
+  }
+}
+
+function shorter(key: string): ArchiveError {
+  return new ArchiveError('damaged', 'The object is shorter than it was when it was opened.', { key });
+}
