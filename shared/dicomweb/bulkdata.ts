@@ -1,0 +1,166 @@
+/**
+ * Retrieve Transaction for bulk data (WADO-RS), PS3.18 §10.4.1.1.5: a value that metadata names by BulkDataURI instead of
+ * holding it, by its path in the data set, nested ones too. In little endian, whatever the instance is stored in.
+ */
+import { BULK_DATA_PREFIX, type ManifestEntry } from '../archive/manifest.ts';
+import type { Archive, PackStore } from '../archive/ports.ts';
+import type { InstanceRecord, InstanceRef } from '../archive/records.ts';
+import type { Vr } from '../dicom/data-set.ts';
+import type { DicomJson } from '../dicom/dicom-json-model.ts';
+import { transferSyntaxOf } from '../dicom/transfer-syntax.ts';
+import { ArchiveError } from '../errors.ts';
+import { acceptOf, negotiate, type Offer } from './accept.ts';
+import { chunksOf, streamOf } from './body.ts';
+import { swapBytes, wordBytesOf } from './byte-order.ts';
+import { entityTag, isUnchanged, notModified, rangeHeaders, rangeOf } from './conditional.ts';
+import type { Context } from './context.ts';
+import { readInflated } from './frame-source.ts';
+import type { Manifests } from './manifests.ts';
+import { multipartRelated } from './multipart.ts';
+import { getCurrent, keyOf, pathOf } from './stored-instances.ts';
+
+interface Located {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  readonly vr: Vr;
+}
+
+/** (0042,0011) Encapsulated Document and (0042,0012), which says what it is. */
+const encapsulatedDocument = '00420011';
+const documentMediaType = '00420012';
+
+/** What must be turned round or inflated is held whole; beyond this, retrieve the instance. */
+const maximumHeldBytes = 256 * 1024 * 1024;
+
+/** Errors: `not-found`, `not-acceptable`, `range-not-satisfiable`, `limit-exceeded`. */
+export async function retrieveBulkData(
+  options: { readonly archive: Archive; readonly manifests: Manifests },
+  context: Context,
+  ref: InstanceRef,
+  path: string,
+): Promise<Response> {
+  const { archive, manifests } = options;
+  const ranges = acceptOf(context.request, context.query);
+  const record = await getCurrent(archive.index, context.tenant, ref);
+  const entry = await manifests.entryOf(record);
+  const located = locate(entry, path);
+  const { form, mediaType } = negotiate(ranges, offersFor(entry, path)).value;
+  const tag = entityTag(record.digest, path, form, mediaType);
+  if (isUnchanged(context.request, tag)) return notModified(tag);
+  const location = `${context.baseUrl}/${pathOf(record)}/bulkdata/${path}`;
+  const common = { etag: tag, 'cache-control': 'private, max-age=600' };
+
+  if (form === 'multipart') {
+    const part = {
+      headers: { 'Content-Type': mediaType, 'Content-Location': location },
+      body: bytesOf(archive.packs, record, entry, located, 0, located.lengthBytes),
+    };
+    const { contentType, body } = multipartRelated(mediaType, [part]);
+    return new Response(streamOf(body, context.log), { headers: { ...common, 'content-type': contentType } });
+  }
+  const range = rangeOf(context.request, located.lengthBytes, tag);
+  const { offsetBytes = 0, lengthBytes = located.lengthBytes } = range ?? {};
+  const bytes = bytesOf(archive.packs, record, entry, located, offsetBytes, lengthBytes);
+  return new Response(streamOf(bytes, context.log), {
+    status: range === undefined ? 200 : 206,
+    headers: {
+      ...common,
+      ...rangeHeaders(range, located.lengthBytes),
+      'content-type': mediaType,
+      'content-location': location,
+      // A sender's document must not run as a page of ours.
+      'content-disposition': mediaType === 'application/pdf' ? 'inline' : 'attachment',
+      'content-security-policy': 'sandbox',
+    },
+  });
+}
+
+/** A whole value in memory, in little endian. Errors: `not-found`, `limit-exceeded`. */
+export async function readBulk(
+  packs: PackStore,
+  record: InstanceRecord,
+  entry: ManifestEntry,
+  path: string,
+): Promise<Uint8Array> {
+  const located = locate(entry, path);
+  return readWhole(packs, record, entry, located);
+}
+
+/** The path that a relative BulkDataURI of a manifest's metadata names. */
+export const bulkPathOf = (uri: string): string => uri.slice(BULK_DATA_PREFIX.length);
+
+function locate(entry: ManifestEntry, path: string): Located {
+  const located = Object.hasOwn(entry.bulk, path) ? entry.bulk[path] : undefined;
+  if (located !== undefined) return located;
+  throw new ArchiveError(
+    'not-found',
+    'This instance has no bulk data under that path; its metadata names those it has.',
+  );
+}
+
+interface Form {
+  readonly form: 'single' | 'multipart';
+  readonly mediaType: string;
+}
+
+function offersFor(entry: ManifestEntry, path: string): Offer<Form>[] {
+  const types = ['application/octet-stream'];
+  if (path === encapsulatedDocument && isPdf(entry)) types.push('application/pdf');
+  return types.flatMap((type) =>
+    (['single', 'multipart'] as const).map((form) => ({ type, form, value: { form, mediaType: type } })),
+  );
+}
+
+/** The only document type that is given under its own name: browsers show it without running anything in it. */
+function isPdf(entry: ManifestEntry): boolean {
+  const metadata = JSON.parse(entry.metadata) as DicomJson;
+  return String(metadata[documentMediaType]?.Value?.[0] ?? '').toLowerCase() === 'application/pdf';
+}
+
+async function* bytesOf(
+  packs: PackStore,
+  record: InstanceRecord,
+  entry: ManifestEntry,
+  located: Located,
+  offsetBytes: number,
+  lengthBytes: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  if (lengthBytes === 0) return;
+  if (needsWhole(record, located)) {
+    const whole = await readWhole(packs, record, entry, located);
+    yield whole.subarray(offsetBytes, offsetBytes + lengthBytes);
+    return;
+  }
+  const start = record.offsetBytes + located.offsetBytes + offsetBytes;
+  yield* chunksOf(await packs.stream(keyOf(record), { offsetBytes: start, lengthBytes }));
+}
+
+function needsWhole(record: InstanceRecord, located: Located): boolean {
+  const syntax = transferSyntaxOf(record.transferSyntaxUid);
+  return syntax.deflated || (!syntax.littleEndian && wordBytesOf(located.vr) > 1);
+}
+
+async function readWhole(
+  packs: PackStore,
+  record: InstanceRecord,
+  entry: ManifestEntry,
+  located: Located,
+): Promise<Uint8Array> {
+  const { offsetBytes, lengthBytes, vr } = located;
+  if (lengthBytes > maximumHeldBytes) {
+    throw new ArchiveError(
+      'limit-exceeded',
+      `The value is longer than ${maximumHeldBytes} bytes; retrieve the instance instead.`,
+    );
+  }
+  const syntax = transferSyntaxOf(record.transferSyntaxUid);
+  if (syntax.deflated) {
+    const bytes = (await readInflated(packs, record, entry)).subarray(offsetBytes, offsetBytes + lengthBytes);
+    if (bytes.length === lengthBytes) return bytes;
+    throw new ArchiveError('damaged', 'The deflated data set ends within a value.');
+  }
+  if (lengthBytes === 0) return new Uint8Array();
+  const bytes = await packs.read(keyOf(record), { offsetBytes: record.offsetBytes + offsetBytes, lengthBytes });
+  const wordLengthBytes = syntax.littleEndian ? 1 : wordBytesOf(vr);
+  return wordLengthBytes > 1 ? swapBytes(bytes, wordLengthBytes) : bytes;
+}

@@ -1,0 +1,214 @@
+/**
+ * The frames of one stored instance, by their numbers: located by the manifest, read in one ranged read each (neighbours
+ * together), and given as PS3.18 §8.7.3.3 wants them: native pixels in little endian from a byte of their own on, compressed ones as the
+ * one codestream they are. Frames serve pictures and the frames resource alike.
+ */
+import type { ManifestEntry } from '../archive/manifest.ts';
+import type { PackStore } from '../archive/ports.ts';
+import type { InstanceRecord } from '../archive/records.ts';
+import type { DicomJson } from '../dicom/dicom-json-model.ts';
+import { type FrameTable, frameCount, frameRange, joinFragments } from '../dicom/frame-ranges.ts';
+import { EXPLICIT_VR_LITTLE_ENDIAN, type TransferSyntax, transferSyntaxOf } from '../dicom/transfer-syntax.ts';
+import { ArchiveError } from '../errors.ts';
+import { chunksOf } from './body.ts';
+import { hasBigEndianPixels, inflateDataSet, realignBits, swapBytes } from './byte-order.ts';
+import { keyOf } from './stored-instances.ts';
+
+export interface FrameSource {
+  readonly count: number;
+  readonly stored: TransferSyntax;
+  /** Of the frames as `read` gives them: the stored one when compressed, else Explicit VR Little Endian. */
+  readonly givenTransferSyntaxUid: string;
+  /** Each frame in the order asked for; a body must be consumed before the next frame is pulled. */
+  read(frameNumbers: readonly number[]): AsyncGenerator<Uint8Array | AsyncIterable<Uint8Array>, void, undefined>;
+  /** One whole frame. Error `limit-exceeded` for one that no memory should hold. */
+  readOne(frameNumber: number): Promise<Uint8Array>;
+}
+
+interface FrameRange {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  readonly fragments: number;
+  readonly bitOffset: number;
+}
+
+/** Neighbours up to this much are read at once; a frame beyond it that needs no change is streamed. */
+const maximumReadBytes = 8 * 1024 * 1024;
+/** Item headers lie between the frames of a multi-frame object, nothing else. */
+const maximumGapBytes = 4096;
+const maximumFrameBytes = 512 * 1024 * 1024;
+
+/** Error `not-found` for an instance without frames. */
+export function openFrames(packs: PackStore, record: InstanceRecord, entry: ManifestEntry): FrameSource {
+  const { frames: table } = entry;
+  const stored = transferSyntaxOf(record.transferSyntaxUid);
+  if (table.kind === 'none')
+    throw new ArchiveError('not-found', 'This instance has no frames: it holds no Pixel Data.');
+  const reader = frameReader(packs, record, entry, table, stored);
+  return {
+    count: frameCount(table),
+    stored,
+    givenTransferSyntaxUid:
+      stored.codec === 'native' || table.kind !== 'encapsulated' ? EXPLICIT_VR_LITTLE_ENDIAN : stored.uid,
+    ...reader,
+  };
+}
+
+function frameReader(
+  packs: PackStore,
+  record: InstanceRecord,
+  entry: ManifestEntry,
+  table: FrameTable,
+  stored: TransferSyntax,
+): Pick<FrameSource, 'read' | 'readOne'> {
+  const source = table.kind === 'deflated' ? inflatedSource(packs, record, entry) : packSource(packs, record);
+  const order = table.kind !== 'encapsulated' && hasBigEndianPixels(stored) ? wordOrder(entry) : undefined;
+  // Pairs of 8-bit samples in big-endian OW reach over the borders of odd frames (PS3.5 §8.1.2).
+  const paired = order?.paired === true && table.kind === 'native' ? table.offsetBytes : undefined;
+  const locate = (frameNumber: number): FrameRange => {
+    const range = frameRange(table, frameNumber);
+    return paired === undefined ? range : evenRange(range, paired);
+  };
+  const finish = (bytes: Uint8Array, frameNumber: number): Uint8Array => {
+    const range = frameRange(table, frameNumber);
+    if (table.kind === 'encapsulated') return range.fragments > 1 ? joinFragments(bytes) : bytes;
+    const swapped = order === undefined ? bytes : swapBytes(bytes, order.wordLengthBytes);
+    const skipBytes = range.offsetBytes - locate(frameNumber).offsetBytes;
+    const own =
+      skipBytes === 0 && swapped.length === range.lengthBytes
+        ? swapped
+        : swapped.subarray(skipBytes, skipBytes + range.lengthBytes);
+    return 'frameBits' in table && table.frameBits % 8 !== 0 ? realignBits(own, range.bitOffset, table.frameBits) : own;
+  };
+  const isPlain = (range: FrameRange): boolean =>
+    table.kind === 'encapsulated'
+      ? range.fragments === 1
+      : order === undefined && 'frameBits' in table && table.frameBits % 8 === 0;
+
+  return {
+    async *read(frameNumbers) {
+      for (const group of neighbours(frameNumbers, locate)) {
+        const [first] = group as [Located, ...Located[]];
+        if (group.length === 1 && first.range.lengthBytes > maximumReadBytes && isPlain(first.range)) {
+          yield source.stream(first.range);
+          continue;
+        }
+        const whole = spanOf(group);
+        const bytes = await source.read(whole);
+        for (const { frameNumber, range } of group) {
+          const start = range.offsetBytes - whole.offsetBytes;
+          yield finish(bytes.subarray(start, start + range.lengthBytes), frameNumber);
+        }
+      }
+    },
+    async readOne(frameNumber) {
+      return finish(await source.read(locate(frameNumber)), frameNumber);
+    },
+  };
+}
+
+interface Located {
+  readonly frameNumber: number;
+  readonly range: FrameRange;
+}
+
+/** Runs of frames, in the order asked for, that lie behind each other closely enough to be read at once. */
+function* neighbours(
+  frameNumbers: readonly number[],
+  locate: (frameNumber: number) => FrameRange,
+): Generator<Located[]> {
+  let group: Located[] = [];
+  for (const frameNumber of frameNumbers) {
+    const range = locate(frameNumber);
+    const last = group.at(-1)?.range;
+    if (last !== undefined) {
+      const gap = range.offsetBytes - (last.offsetBytes + last.lengthBytes);
+      const span = range.offsetBytes + range.lengthBytes - group[0]!.range.offsetBytes;
+      // -2: frames of one bit a pixel share a byte, frames of paired samples a word.
+      if (gap < -2 || range.offsetBytes < last.offsetBytes || gap > maximumGapBytes || span > maximumReadBytes) {
+        yield group;
+        group = [];
+      }
+    }
+    group.push({ frameNumber, range });
+  }
+  if (group.length > 0) yield group;
+}
+
+function spanOf(group: readonly Located[]): { offsetBytes: number; lengthBytes: number } {
+  const { offsetBytes } = group[0]!.range;
+  const last = group.at(-1)!.range;
+  return { offsetBytes, lengthBytes: last.offsetBytes + last.lengthBytes - offsetBytes };
+}
+
+function evenRange(range: FrameRange, base: number): FrameRange {
+  const start = base + ((range.offsetBytes - base) & ~1);
+  const end = base + Math.ceil((range.offsetBytes + range.lengthBytes - base) / 2) * 2;
+  return { ...range, offsetBytes: start, lengthBytes: end - start };
+}
+
+/** How the pixels of a big-endian object are swapped; its metadata says how wide they are. */
+function wordOrder(entry: ManifestEntry): { wordLengthBytes: number; paired: boolean } | undefined {
+  const metadata = JSON.parse(entry.metadata) as DicomJson;
+  const bitsAllocated = Number(metadata['00280100']?.Value?.[0] ?? 8);
+  if (bitsAllocated > 8) return { wordLengthBytes: bitsAllocated / 8, paired: false };
+  return metadata['7FE00010']?.vr === 'OW' ? { wordLengthBytes: 2, paired: true } : undefined;
+}
+
+interface Source {
+  read(range: { offsetBytes: number; lengthBytes: number }): Promise<Uint8Array>;
+  stream(range: { offsetBytes: number; lengthBytes: number }): AsyncIterable<Uint8Array>;
+}
+
+/** Offsets count from the first byte of the Part 10 file. */
+function packSource(packs: PackStore, record: InstanceRecord): Source {
+  const inPack = ({ offsetBytes, lengthBytes }: { offsetBytes: number; lengthBytes: number }) => ({
+    offsetBytes: record.offsetBytes + offsetBytes,
+    lengthBytes,
+  });
+  return {
+    read(range) {
+      if (range.lengthBytes > maximumFrameBytes) {
+        throw new ArchiveError(
+          'limit-exceeded',
+          `The frame is longer than ${maximumFrameBytes} bytes; retrieve the instance instead.`,
+        );
+      }
+      return packs.read(keyOf(record), inPack(range));
+    },
+    async *stream(range) {
+      yield* chunksOf(await packs.stream(keyOf(record), inPack(range)));
+    },
+  };
+}
+
+/** Offsets count from the first byte of the inflated data set, which is inflated once. */
+function inflatedSource(packs: PackStore, record: InstanceRecord, entry: ManifestEntry): Source {
+  let inflating: Promise<Uint8Array> | undefined;
+  const read = async (range: { offsetBytes: number; lengthBytes: number }): Promise<Uint8Array> => {
+    inflating ??= readInflated(packs, record, entry);
+    const bytes = (await inflating).subarray(range.offsetBytes, range.offsetBytes + range.lengthBytes);
+    if (bytes.length < range.lengthBytes)
+      throw new ArchiveError('damaged', 'The deflated data set ends within a frame.');
+    return bytes;
+  };
+  return {
+    read,
+    async *stream(range) {
+      yield await read(range);
+    },
+  };
+}
+
+/** The whole data set of a deflated instance, inflated within bounds. */
+export async function readInflated(
+  packs: PackStore,
+  record: InstanceRecord,
+  entry: ManifestEntry,
+): Promise<Uint8Array> {
+  const deflated = await packs.read(keyOf(record), {
+    offsetBytes: record.offsetBytes + entry.dataSetOffsetBytes,
+    lengthBytes: record.lengthBytes - entry.dataSetOffsetBytes,
+  });
+  return inflateDataSet(deflated);
+}

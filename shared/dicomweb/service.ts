@@ -1,0 +1,123 @@
+/**
+ * The DICOMweb Service (PS3.18) over an Archive: from a Request to the handler of its resource, and the rules that hold
+ * for every answer: methods, limits, CORS, caching, errors. Mounted by a Lambda, by the edge on the LAN and by the one-machine
+ * run alike. CONFORMANCE.md says what it does and does not do.
+ */
+import type { Archive } from '../archive/ports.ts';
+import { ArchiveError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import { baseUrlOf } from './base-url.ts';
+import { retrieveBulkData } from './bulkdata.ts';
+import type { Context } from './context.ts';
+import { allowCrossOrigin } from './cross-origin.ts';
+import { retrieveFrames } from './frames.ts';
+import { createManifests } from './manifests.ts';
+import { retrieveMetadata } from './metadata.ts';
+import { problemResponse } from './problem.ts';
+import { type Render, retrieveRendered } from './rendered.ts';
+import { retrieveInstances } from './retrieve.ts';
+import { type Resource, resourceOf, type ServicePart, servicePartOf } from './routes.ts';
+import { search } from './search.ts';
+
+/** A web service that holds no socket. It never rejects. */
+export type Service = (request: Request) => Promise<Response>;
+
+export interface DicomwebOptions {
+  readonly archive: Archive;
+  /** Whose archive a request is about, from its credentials; throws `unauthorized` or `forbidden`. */
+  readonly tenantOf: (request: Request) => string;
+  readonly render: Render;
+  readonly log: Logger;
+  /** Default: all. */
+  readonly parts?: readonly ServicePart[];
+  /**
+   * Origins whose pages may read answers (CORS); '*' for any, which is right only where every request carries a token. Default:
+   * none, so that a page of somewhere else cannot read an archive that is open to its network.
+   */
+  readonly allowedOrigins?: readonly string[];
+  /** For decoded manifests, which metadata and frames are served from. Default 64 MiB. */
+  readonly manifestCacheBytes?: number;
+}
+
+/** Below this a URL fits every proxy, and a list of 200 UIDs still fits it. */
+const maximumUrlLength = 16 * 1024;
+const allow = 'GET, HEAD, OPTIONS';
+const MIB = 1024 * 1024;
+
+type Handler = (context: Context, resource: Resource) => Promise<Response>;
+
+export function createDicomwebService(options: DicomwebOptions): Service {
+  const { tenantOf, log, allowedOrigins = [] } = options;
+  const handle = createHandler(options);
+  const parts: ReadonlySet<ServicePart> = new Set(options.parts ?? ['search', 'retrieve', 'render']);
+
+  const answer = async (request: Request): Promise<Response> => {
+    let requestLog = log;
+    try {
+      if (request.url.length > maximumUrlLength) {
+        throw new ArchiveError(
+          'limit-exceeded',
+          `The URL is longer than ${maximumUrlLength} characters; ask in several requests.`,
+        );
+      }
+      const url = new URL(request.url);
+      const resource = resourceOf(url.pathname);
+      if (resource === undefined || !parts.has(servicePartOf(resource))) {
+        throw new ArchiveError(
+          'not-found',
+          'No DICOMweb resource has this path; the conformance statement lists those there are.',
+        );
+      }
+      // The query string may name a patient: it never reaches the log.
+      requestLog = log.child({ resource: resource.kind, ...('ref' in resource ? resource.ref : resource.within) });
+      if (request.method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow } });
+      if (request.method !== 'GET' && request.method !== 'HEAD') {
+        throw new ArchiveError('method-not-allowed', `This resource answers ${allow}.`, { allow });
+      }
+      const tenant = tenantOf(request);
+      const context = { request, query: url.searchParams, tenant, baseUrl: baseUrlOf(request), log: requestLog };
+      return await handle(context, resource);
+    } catch (error) {
+      return problemResponse(error, requestLog);
+    }
+  };
+
+  return async (request) => {
+    const response = await withoutBodyForHead(request, await answer(request));
+    const { headers } = response;
+    headers.set('x-content-type-options', 'nosniff');
+    if (!headers.has('cache-control')) headers.set('cache-control', 'private, no-cache');
+    headers.append('vary', 'Accept, Accept-Encoding, Authorization, Origin');
+    allowCrossOrigin(request, headers, allowedOrigins, allow);
+    return response;
+  };
+}
+
+function createHandler({ archive, render, manifestCacheBytes = 64 * MIB }: DicomwebOptions): Handler {
+  const manifests = createManifests(archive.packs, manifestCacheBytes);
+  const options = { archive, manifests, render };
+  return (context, resource) => {
+    switch (resource.kind) {
+      case 'search':
+        return search(archive, context, resource);
+      case 'instances':
+        return retrieveInstances(options, context, resource.ref);
+      case 'metadata':
+        return retrieveMetadata(options, context, resource.ref);
+      case 'bulkdata':
+        return retrieveBulkData(options, context, resource.ref, resource.path);
+      case 'frames':
+        return retrieveFrames(options, context, resource.ref, resource.frameNumbers);
+      case 'rendered':
+      case 'thumbnail':
+        return retrieveRendered(options, context, resource);
+    }
+  };
+}
+
+/** HEAD is answered as GET, and the body, of which nothing has been read yet, is let go. */
+async function withoutBodyForHead(request: Request, response: Response): Promise<Response> {
+  if (request.method !== 'HEAD') return response;
+  await response.body?.cancel();
+  return new Response(null, response);
+}
