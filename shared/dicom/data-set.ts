@@ -24,24 +24,64 @@ export interface Element {
 }
 
 export class DataSet {
-  readonly elements: Map<number, Element>;
   readonly littleEndian: boolean;
   /** Specific Character Set (0008,0005) in force: its own, or the enclosing data set's (PS3.5 §6.1.2.5). Defined Terms, trimmed. */
   characterSets: readonly string[];
 
+  /** In the order of the encoding; ascending as long as there is no map. */
+  readonly #list: Element[] = [];
+  /** Made when somebody asks for it, or when a tag is out of order; then it, not the list, is what counts. */
+  #map: Map<number, Element> | undefined;
+  #highestTag = -1;
+
   constructor(littleEndian: boolean, characterSets: readonly string[] = []) {
-    this.elements = new Map();
     this.littleEndian = littleEndian;
     this.characterSets = characterSets;
   }
 
+  /** By tag, in the order of the encoding. Where one or two elements are wanted, `get` is cheaper. */
+  get elements(): Map<number, Element> {
+    this.#map ??= new Map(this.#list.map((element) => [element.tag, element]));
+    return this.#map;
+  }
+
+  /** Adds an element behind the others. False, and nothing is added, when there is one with its tag already. */
+  append(element: Element): boolean {
+    const ascending = element.tag > this.#highestTag;
+    if (ascending) this.#highestTag = element.tag;
+    if (ascending && this.#map === undefined) {
+      this.#list.push(element);
+      return true;
+    }
+    const map = this.elements;
+    if (map.has(element.tag)) return false;
+    map.set(element.tag, element);
+    return true;
+  }
+
+  /** Of the elements so far; -1 while there are none. */
+  get highestTag(): number {
+    return this.#highestTag;
+  }
+
   get(tag: number): Element | undefined {
-    return this.elements.get(tag);
+    if (this.#map !== undefined) return this.#map.get(tag);
+    const list = this.#list;
+    let low = 0;
+    let high = list.length - 1;
+    while (low <= high) {
+      const middle = (low + high) >>> 1;
+      const element = list[middle] as Element;
+      if (element.tag === tag) return element;
+      if (element.tag < tag) low = middle + 1;
+      else high = middle - 1;
+    }
+    return undefined;
   }
 
   /** The value as characters of the default repertoire, padding trimmed, undefined when absent or empty: for UI, CS, DA, TM, IS, DS, AE. */
   ascii(tag: number): string | undefined {
-    const value = this.elements.get(tag)?.value;
+    const value = this.get(tag)?.value;
     if (value === undefined) return undefined;
     let start = 0;
     let end = value.length;
@@ -53,7 +93,7 @@ export class DataSet {
 
   /** The first number of a US, SS, UL, SL, FL, FD, IS or DS value; undefined when absent, empty or not a number. */
   number(tag: number): number | undefined {
-    const element = this.elements.get(tag);
+    const element = this.get(tag);
     const value = element?.value;
     if (element === undefined || value === undefined || value.length === 0) return undefined;
     const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
