@@ -30,10 +30,20 @@ export interface ArchiveIndex {
    * for `conflict`. Each on its own; answers in order the record that was there, or undefined where it was added.
    */
   createInstances(records: readonly InstanceRecord[]): Promise<readonly (InstanceRecord | undefined)[]>;
-  /** Puts `record` (state `current`) in place of the current one, if that still has `expectedDigest` and `expectedPackId`. False: somebody was faster. */
-  replaceCurrent(record: InstanceRecord, expected: { digest: string; packId: string }): Promise<boolean>;
+  /**
+   * Puts `record` (state `current`) in place of the current one, if that is still the expected one: same digest, at the same
+   * place. False: somebody was faster.
+   */
+  replaceCurrent(
+    record: InstanceRecord,
+    expected: { digest: string; packId: string; offsetBytes: number },
+  ): Promise<boolean>;
+  /** Puts `record` (state `conflict`) in place of the conflict of the same digest, if that is still at the expected place. */
+  replaceConflict(record: InstanceRecord, expected: { packId: string; offsetBytes: number }): Promise<boolean>;
+  /** Removes this conflict, if it is still at this place. Only for bytes that another record of the same digest holds. */
+  deleteConflict(record: InstanceRecord): Promise<boolean>;
   getInstance(tenant: string, ref: InstanceRef): Promise<InstanceRecord | undefined>;
-  /** The current instance and its conflicts, current first; empty when unknown. */
+  /** The current instance and its conflicts, current first, then in order of arrival; empty when unknown. */
   getVersions(tenant: string, ref: InstanceRef): Promise<readonly InstanceRecord[]>;
   /** Current instances of a study or a series in ascending order of (series UID, instance UID). */
   listInstances(
@@ -41,7 +51,7 @@ export interface ArchiveIndex {
     ref: StudyRef | SeriesRef,
     page: { limit: number; after?: string },
   ): Promise<Page<InstanceRecord>>;
-  /** How many conflicts there are, and the first of them. */
+  /** How many conflicts there are, and the first of them in ascending order of (study, series, instance, digest). */
   listConflicts(tenant: string, limit: number): Promise<{ count: number; records: readonly InstanceRecord[] }>;
 
   /**
@@ -79,7 +89,11 @@ export interface ArchiveIndex {
     >
   >;
 
-  /** Studies come newest StudyDate first, then by UID; series and instances by UID. The order does not depend on the page. */
+  /**
+   * Studies come newest StudyDate first (those without a date last), then by UID; series and instances by the UIDs of their
+   * study, series and instance. The order does not depend on the page. What is found is what `recount` has derived.
+   * Errors: `bad-request` (checkQuery), `too-large` when too many records would have to be looked at.
+   */
   search(tenant: string, query: Query): Promise<SearchPage>;
   close(): Promise<void>;
 }

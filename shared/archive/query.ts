@@ -1,9 +1,13 @@
 /**
- * A search over the index, as QIDO-RS (PS3.18 §10.6) and C-FIND (PS3.4 §C.4.1) both mean it: keys to match at a level, a page.
+ * A search over the index, as QIDO-RS (PS3.18 §10.6) and C-FIND (PS3.4 §C.4.1) both mean it: keys to match at a level, a page;
+ * which keys a level allows; and what a match consists of. Every index searches by these functions and compileMatch alone.
  */
-import type { DicomJson } from '../dicom/dicom-json-model.ts';
+import type { DicomJson, JsonElement } from '../dicom/dicom-json-model.ts';
 import type { MatchKey } from '../dicom/matching.ts';
-import type { Level } from './records.ts';
+import { tagKey } from '../dicom/tags.ts';
+import { ArchiveError } from '../errors.ts';
+import type { InstanceAvailability } from './availability.ts';
+import { attributesOf, indexedAttributes, type Level, type SeriesRecord, type StudyRecord } from './records.ts';
 
 export interface Query {
   readonly level: Level;
@@ -21,3 +25,101 @@ export interface SearchPage {
   /** Whether more would match behind this page. */
   readonly more: boolean;
 }
+
+const levels: readonly Level[] = ['study', 'series', 'instance'];
+
+/** Attributes that no instance has of itself: the index derives them (PS3.4 §C.3.4). */
+const derivedAttributes: readonly { readonly tag: number; readonly level: Level }[] = [
+  { tag: 0x00080061, level: 'study' },
+  { tag: 0x00080062, level: 'study' },
+  { tag: 0x00201206, level: 'study' },
+  { tag: 0x00201208, level: 'study' },
+  { tag: 0x00201209, level: 'series' },
+];
+
+const levelOfTag: ReadonlyMap<number, Level> = new Map(
+  [...indexedAttributes, ...derivedAttributes].map(({ tag, level }) => [tag, level]),
+);
+
+/** The keys of a query by the level whose records decide them; universal ones are left out, since everything meets them. */
+export type KeysByLevel = Readonly<Record<Level, readonly MatchKey[]>>;
+
+/**
+ * Checks a query and sorts its keys by level. Error `bad-request`: limit or offset out of range, or a key (other than a
+ * universal one) for an attribute that is not indexed or is of a lower level than the one searched.
+ */
+export function checkQuery(query: Query): KeysByLevel {
+  const { level, keys, limit, offset } = query;
+  if (!Number.isSafeInteger(limit) || limit < 1 || !Number.isSafeInteger(offset) || offset < 0) {
+    throw new ArchiveError('bad-request', 'A search needs a limit of at least 1 and an offset of at least 0.');
+  }
+  const sorted: Record<Level, MatchKey[]> = { study: [], series: [], instance: [] };
+  for (const key of keys) {
+    if (key.condition.kind === 'universal') continue;
+    const own = levelOfTag.get(key.path[0] ?? 0);
+    if (own === undefined || levels.indexOf(own) > levels.indexOf(level)) {
+      const attribute = key.path.map(tagKey).join('.');
+      throw new ArchiveError('bad-request', `The attribute ${attribute} cannot be matched at the ${level} level.`, {
+        attribute,
+        level,
+      });
+    }
+    sorted[own].push(key);
+  }
+  return sorted;
+}
+
+/** What a study answers with, beside its own attributes the derived ones; unordered (see inOrder). */
+export function studyMatch(study: StudyRecord, availability: InstanceAvailability): DicomJson {
+  return {
+    ...study.attributes,
+    '0020000D': { vr: 'UI', Value: [study.studyInstanceUid] },
+    '00080056': { vr: 'CS', Value: [availability] },
+    '00080061': valuesOf('CS', study.modalities),
+    '00080062': valuesOf('UI', study.sopClassUids),
+    '00201206': { vr: 'IS', Value: [study.seriesCount] },
+    '00201208': { vr: 'IS', Value: [study.instanceCount] },
+  };
+}
+
+/** The same for a series; `study` is what studyMatch made of the study above it. */
+export function seriesMatch(study: DicomJson, series: SeriesRecord, availability: InstanceAvailability): DicomJson {
+  return {
+    ...study,
+    ...series.attributes,
+    '0020000E': { vr: 'UI', Value: [series.seriesInstanceUid] },
+    '00080056': { vr: 'CS', Value: [availability] },
+    '00201209': { vr: 'IS', Value: [series.instanceCount] },
+  };
+}
+
+/** The same for an instance. Of study and series it has what their records say, so that all levels agree with each other. */
+export function instanceMatch(
+  series: DicomJson,
+  instance: {
+    readonly sopInstanceUid: string;
+    readonly sopClassUid: string;
+    readonly transferSyntaxUid: string;
+    readonly attributes: DicomJson;
+  },
+  availability: InstanceAvailability,
+): DicomJson {
+  return {
+    ...series,
+    ...attributesOf('instance', instance.attributes),
+    '00080016': { vr: 'UI', Value: [instance.sopClassUid] },
+    '00080018': { vr: 'UI', Value: [instance.sopInstanceUid] },
+    '00080056': { vr: 'CS', Value: [availability] },
+    '00083002': { vr: 'UI', Value: [instance.transferSyntaxUid] },
+  };
+}
+
+/** The same attributes in ascending order of their tags, as the DICOM JSON Model has them (PS3.18 §F.2.2). */
+export function inOrder(attributes: DicomJson): DicomJson {
+  const ordered: DicomJson = {};
+  for (const key of Object.keys(attributes).sort()) ordered[key] = attributes[key]!;
+  return ordered;
+}
+
+const valuesOf = (vr: 'CS' | 'UI', values: readonly string[]): JsonElement =>
+  values.length === 0 ? { vr } : { vr, Value: [...values] };

@@ -4,6 +4,7 @@
  */
 import type { Vr } from '../dicom/data-set.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
+import { tagKey } from '../dicom/tags.ts';
 
 export interface StudyRef {
   readonly studyInstanceUid: string;
@@ -50,14 +51,14 @@ export interface InstanceRecord extends InstanceRef {
   readonly attributes: DicomJson;
 }
 
-/** Derived from the series' current instances: `attributes` are those of the first in order of arrival. */
+/** Derived from the series' current instances: `attributes` are the series' ones (attributesOf) of the first in order of arrival. */
 export interface SeriesRecord extends SeriesRef {
   readonly tenant: string;
   readonly attributes: DicomJson;
   readonly instanceCount: number;
 }
 
-/** Derived from the study's series. */
+/** Derived from the study's series: `attributes` are the study's ones of the first instance of the whole study; lists are sorted. */
 export interface StudyRecord extends StudyRef {
   readonly tenant: string;
   readonly attributes: DicomJson;
@@ -149,3 +150,34 @@ export const indexedAttributes: readonly IndexedAttribute[] = [
   { tag: 0x0040a493, keyword: 'VerificationFlag', vr: 'CS', level: 'instance' },
   { tag: 0x00700080, keyword: 'ContentLabel', vr: 'CS', level: 'instance' },
 ];
+
+const keysOfLevel: Readonly<Record<Level, readonly string[]>> = {
+  study: keysOf('study'),
+  series: keysOf('series'),
+  instance: keysOf('instance'),
+};
+
+function keysOf(level: Level): string[] {
+  return indexedAttributes
+    .filter((attribute) => attribute.level === level)
+    .map(({ tag }) => tagKey(tag))
+    .sort();
+}
+
+/** The indexed attributes of one level alone, in ascending order: what a Study or Series record keeps of its first instance. */
+export function attributesOf(level: Level, attributes: DicomJson): DicomJson {
+  const found: DicomJson = {};
+  for (const key of keysOfLevel[level]) {
+    const element = attributes[key];
+    if (element !== undefined) found[key] = element;
+  }
+  return found;
+}
+
+/** Whether `a` arrived before `b`: the order of (packId, offsetBytes), the same for everybody. */
+export function arrivedBefore(
+  a: { readonly packId: string; readonly offsetBytes: number },
+  b: { readonly packId: string; readonly offsetBytes: number },
+): boolean {
+  return a.packId < b.packId || (a.packId === b.packId && a.offsetBytes < b.offsetBytes);
+}

@@ -1,0 +1,142 @@
+/**
+ * ArchiveIndex on SQLite: the index of an edge gateway and of a cloud on one machine. One file holds it; what it says of
+ * instances could be made anew from the packs, what it says of packs (their states) outlives power cuts. Records cross
+ * threads with their attributes as JSON text: cloning the objects would cost the thread of the sockets far more than parsing.
+ */
+import type { ArchiveIndex, Page } from '#shared/archive/ports.ts';
+import type { InstanceRecord } from '#shared/archive/records.ts';
+import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
+import type { IndexEngine } from './sqlite-engine.ts';
+import { openEngine } from './sqlite-engines.ts';
+import type { StoredInstance } from './sqlite-instances.ts';
+import { closedError, createLocalExecutor, createWorkerExecutor, type Executor } from './sqlite-rpc.ts';
+
+export interface SqliteIndexOptions {
+  /** Made, with its folder, if it is not there; `-wal` and `-shm` lie beside it. */
+  readonly file: string;
+  /**
+   * Whether SQLite works in threads of its own: one that writes and, from the first search on, one that searches, so that a
+   * broad search holds up no acknowledgement. False: in this thread, for tests and tools.
+   */
+  readonly inWorker: boolean;
+}
+
+/** Errors: `unavailable` (locked, or written by a later version), `damaged`. One process to a file: see folder-lock.ts. */
+export async function createSqliteIndex({ file, inWorker }: SqliteIndexOptions): Promise<ArchiveIndex> {
+  if (inWorker) {
+    const writer = await createWorkerExecutor({ engine: 'index', file });
+    return indexOn(
+      writer,
+      createLazyExecutor(() => createWorkerExecutor({ engine: 'index-reader', file })),
+    );
+  }
+  const { run, close } = openEngine({ engine: 'index', file });
+  const executor = createLocalExecutor(run, close);
+  return indexOn(executor, executor);
+}
+
+/** Opens on the first call; a failed opening is tried again on the next. */
+function createLazyExecutor(open: () => Promise<Executor>): Executor {
+  let opened: Promise<Executor> | undefined;
+  let closing: Promise<void> | undefined;
+  return {
+    async call(method, ...args) {
+      if (closing !== undefined) throw closedError();
+      opened ??= open().catch((error: unknown) => {
+        opened = undefined;
+        throw error;
+      });
+      return (await opened).call(method, ...args);
+    },
+    close() {
+      closing ??= (async () => (await opened?.catch(() => undefined))?.close())();
+      return closing;
+    },
+  };
+}
+
+/** What the engine answers, as a promise of it. */
+type Calls = {
+  [M in keyof IndexEngine]: (...args: Parameters<IndexEngine[M]>) => Promise<ReturnType<IndexEngine[M]>>;
+};
+
+function callsOn(executor: Executor): Calls {
+  return new Proxy({} as Calls, {
+    get:
+      (_, method: string) =>
+      (...args: readonly unknown[]) =>
+        executor.call(method, ...args),
+  });
+}
+
+function indexOn(writer: Executor, searcher: Executor): ArchiveIndex {
+  const calls = callsOn(writer);
+  const searches = callsOn(searcher);
+  return {
+    async createInstances(records) {
+      const known = await calls.createInstances(records.map(stored));
+      return known.map((record) => record && parsed(record));
+    },
+    replaceCurrent: (record, expected) => calls.replaceCurrent(stored(record), expected),
+    replaceConflict: (record, expected) => calls.replaceConflict(stored(record), expected),
+    deleteConflict: ({ attributes: _, ...record }) => calls.deleteConflict(record),
+    async getInstance(tenant, ref) {
+      const record = await calls.getInstance(tenant, refOf(ref));
+      return record && parsed(record);
+    },
+    getVersions: async (tenant, ref) => (await calls.getVersions(tenant, refOf(ref))).map(parsed),
+    async listInstances(tenant, ref, page): Promise<Page<InstanceRecord>> {
+      const { items, next } = await calls.listInstances(tenant, refOf(ref), page);
+      return { items: items.map(parsed), next };
+    },
+    async listConflicts(tenant, limit) {
+      const { count, records } = await calls.listConflicts(tenant, limit);
+      return { count, records: records.map(parsed) };
+    },
+    recount: (tenant, ref) => calls.recount(tenant, refOf(ref)),
+    async getStudy(tenant, ref) {
+      const record = await calls.getStudy(tenant, refOf(ref));
+      return record && parsed(record);
+    },
+    async getSeries(tenant, ref) {
+      const record = await calls.getSeries(tenant, refOf(ref));
+      return record && parsed(record);
+    },
+    listSeries: async (tenant, ref) => (await calls.listSeries(tenant, refOf(ref))).map(parsed),
+    createPack: (record) => calls.createPack(record),
+    getPack: (tenant, ref) => calls.getPack(tenant, refOf(ref)),
+    updatePack: (tenant, ref, from, change) => calls.updatePack(tenant, refOf(ref), from, change),
+    deletePack: (tenant, ref) => calls.deletePack(tenant, refOf(ref)),
+    listPacks: (tenant, ref) => calls.listPacks(tenant, refOf(ref)),
+    packsInState: (tenant, state, page) => calls.packsInState(tenant, state, page),
+    packTotals: (tenant) => calls.packTotals(tenant),
+    async search(tenant, query) {
+      const { matches, more } = await searches.search(tenant, query);
+      return { matches: matches.map(parseAttributes), more };
+    },
+    async close() {
+      await searcher.close();
+      await writer.close();
+    },
+  };
+}
+
+const parseAttributes = (text: string): DicomJson => JSON.parse(text) as DicomJson;
+
+const stored = (record: InstanceRecord): StoredInstance => ({
+  ...record,
+  attributes: JSON.stringify(record.attributes),
+});
+
+const parsed = <T extends { readonly attributes: string }>(
+  record: T,
+): Omit<T, 'attributes'> & { readonly attributes: DicomJson } => ({
+  ...record,
+  attributes: parseAttributes(record.attributes),
+});
+
+/** Whole records serve as references; only their keys travel. */
+function refOf<T extends object>(ref: T): T {
+  const names = ['studyInstanceUid', 'seriesInstanceUid', 'sopInstanceUid', 'packId'];
+  return Object.fromEntries(Object.entries(ref).filter(([name]) => names.includes(name))) as T;
+}

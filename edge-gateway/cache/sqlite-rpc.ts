@@ -1,0 +1,185 @@
+/**
+ * Calls to an engine on SQLite, in this thread or in a worker: an Executor takes one request and promises its answer.
+ * Requests of one turn of the event loop travel together. Errors cross as data and arrive as the ArchiveErrors they were.
+ */
+import { Worker } from 'node:worker_threads';
+import { ArchiveError, type ErrorCode, isArchiveError } from '#shared/errors.ts';
+import type { Answer, Request, Runner } from './sqlite-engine.ts';
+
+export interface Executor {
+  /** Errors: those of the engine; `unavailable` when it is closed or its thread has died. */
+  call(method: string, ...args: readonly unknown[]): Promise<unknown>;
+  /** What was called before is answered first. Closing twice is one close. */
+  close(): Promise<void>;
+}
+
+/** What a worker opens: which engine, on which file. */
+export interface EngineSpec {
+  readonly engine: 'index' | 'index-reader' | 'queue';
+  readonly file: string;
+  readonly options?: Readonly<Record<string, unknown>>;
+}
+
+export type WireAnswer = { readonly value: unknown } | { readonly error: WireError };
+
+export interface WireError {
+  readonly code: ErrorCode | undefined;
+  readonly message: string;
+  readonly details: Readonly<Record<string, unknown>>;
+  readonly stack: string | undefined;
+}
+
+/** To the worker: the requests of one turn, or `undefined`: answer what came before, close, end. */
+export interface WireRequests {
+  readonly firstId: number;
+  readonly requests: readonly Request[] | undefined;
+}
+
+/** From the worker: `firstId` -1 says that it is open, or why it is not. */
+export interface WireAnswers {
+  readonly firstId: number;
+  readonly answers: readonly WireAnswer[];
+}
+
+interface Pending {
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+export const closedError = (): ArchiveError =>
+  new ArchiveError('unavailable', 'The database is closed; open it again to go on.');
+
+/** Runs requests in this thread, those of one turn together. */
+export function createLocalExecutor(run: Runner, close: () => void): Executor {
+  let waiting: (Request & Pending)[] = [];
+  let closed: Promise<void> | undefined;
+
+  function flush(): void {
+    const batch = waiting;
+    waiting = [];
+    const answers = run(batch);
+    batch.forEach((request, i) => {
+      const answer = answers[i];
+      if (answer === undefined || 'error' in answer) request.reject(answer?.error);
+      else request.resolve(answer.value);
+    });
+  }
+
+  return {
+    call: (method, ...args) =>
+      new Promise((resolve, reject) => {
+        if (closed !== undefined) return reject(closedError());
+        waiting.push({ method, args, resolve, reject });
+        if (waiting.length === 1) queueMicrotask(flush);
+      }),
+    close() {
+      closed ??= Promise.resolve().then(() => {
+        if (waiting.length > 0) flush();
+        close();
+      });
+      return closed;
+    },
+  };
+}
+
+/**
+ * Starts a thread that opens the engine; resolves when it is open. Errors: those of opening.
+ */
+export async function createWorkerExecutor(spec: EngineSpec): Promise<Executor> {
+  // Beside this file, under whatever ending both have: sources run as they are, bundles are built.
+  const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
+  const worker = new Worker(new URL(`./sqlite-worker${ending}`, import.meta.url), { workerData: spec });
+  const pending = new Map<number, Pending>();
+  let waiting: Request[] = [];
+  let nextId = 0;
+  let firstWaitingId = 0;
+  let dead: ArchiveError | undefined;
+  let closing: Promise<void> | undefined;
+  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+
+  function fail(cause: unknown): void {
+    dead ??= new ArchiveError('unavailable', 'The thread of the database has died; start again.', {}, cause);
+    for (const { reject } of pending.values()) reject(dead);
+    pending.clear();
+  }
+  worker.on('error', fail);
+  worker.on('messageerror', fail);
+  worker.on('exit', () => fail(undefined));
+  worker.on('message', ({ firstId, answers }: WireAnswers) => {
+    answers.forEach((answer, i) => {
+      const id = firstId + i;
+      const caller = pending.get(id);
+      pending.delete(id);
+      if ('error' in answer) caller?.reject(errorOf(answer.error));
+      else caller?.resolve(answer.value);
+    });
+    // A process that only waits for nothing may end, as with any idle database.
+    if (pending.size === 0 && closing === undefined) worker.unref();
+  });
+
+  function post(message: WireRequests): void {
+    worker.ref();
+    worker.postMessage(message);
+  }
+  function flush(): void {
+    if (waiting.length === 0 || dead !== undefined) return;
+    const requests = waiting;
+    waiting = [];
+    try {
+      post({ firstId: firstWaitingId, requests });
+    } catch (error) {
+      // A request that cannot be cloned is a bug of the caller's; it must not leave the others without an answer.
+      for (let i = 0; i < requests.length; i++) {
+        pending.get(firstWaitingId + i)?.reject(error);
+        pending.delete(firstWaitingId + i);
+      }
+    }
+  }
+
+  const opened = new Promise<unknown>((resolve, reject) => pending.set(-1, { resolve, reject }));
+  try {
+    await opened;
+  } catch (error) {
+    await worker.terminate();
+    throw error;
+  }
+  return {
+    call: (method, ...args) =>
+      new Promise((resolve, reject) => {
+        if (closing !== undefined) return reject(closedError());
+        if (dead !== undefined) return reject(dead);
+        const id = nextId++;
+        pending.set(id, { resolve, reject });
+        if (waiting.length === 0) {
+          firstWaitingId = id;
+          setImmediate(flush);
+        }
+        waiting.push({ method, args });
+      }),
+    close() {
+      closing ??= (async () => {
+        flush();
+        if (dead === undefined) post({ firstId: nextId, requests: undefined });
+        await exited;
+      })();
+      return closing;
+    },
+  };
+}
+
+/** An answer in a form that can be cloned. */
+export function toWire(answer: Answer): WireAnswer {
+  if (!('error' in answer)) return answer;
+  const { error } = answer;
+  if (isArchiveError(error)) {
+    return { error: { code: error.code, message: error.message, details: error.details, stack: error.stack } };
+  }
+  const known = error instanceof Error ? error : new Error(String(error));
+  return { error: { code: undefined, message: known.message, details: {}, stack: known.stack } };
+}
+
+function errorOf({ code, message, details, stack }: WireError): Error {
+  const error = code === undefined ? new Error(message) : new ArchiveError(code, message, details);
+  if (stack !== undefined) error.stack = stack;
+  return error;
+}

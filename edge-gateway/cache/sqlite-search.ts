@@ -1,0 +1,207 @@
+/**
+ * Searching the SQLite index: candidates come from the planner one by one, records are compared by compileMatch and by
+ * nothing else. Rows are pulled as they are needed and what a page skips is not read where no key has to decide, so that
+ * the work is that of the records looked at, at most EXAMINED_LIMIT of them: a second or two, and memory for one page.
+ */
+import type { InstanceAvailability } from '#shared/archive/availability.ts';
+import {
+  checkQuery,
+  inOrder,
+  instanceMatch,
+  type KeysByLevel,
+  type Query,
+  seriesMatch,
+  studyMatch,
+} from '#shared/archive/query.ts';
+import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
+import { compileMatch, exactValues, type MatchKey } from '#shared/dicom/matching.ts';
+import { ArchiveError } from '#shared/errors.ts';
+import { type StoredStudy, storedSeries, storedStudy } from './sqlite-aggregates.ts';
+import type { Database } from './sqlite-database.ts';
+import { LOOK } from './sqlite-lookup.ts';
+import { candidateStudies } from './sqlite-search-plan.ts';
+
+/** A SearchPage whose matches are DICOM JSON as text. */
+export interface StoredSearchPage {
+  readonly matches: readonly string[];
+  readonly more: boolean;
+}
+
+/** How many records one search may compare with its keys. */
+export const EXAMINED_LIMIT = 250_000;
+
+/** Everything that the index holds can be had at once: eviction would say otherwise here. */
+const availability: InstanceAvailability = 'ONLINE';
+
+type Matches = (attributes: DicomJson) => boolean;
+
+/** Errors: `bad-request` (checkQuery), `too-large` past EXAMINED_LIMIT. */
+export function search(database: Database, tenant: string, query: Query): StoredSearchPage {
+  const keys = checkQuery(query);
+  const page = new PageBuilder(query);
+  const studies = studiesOf(database, tenant, keys, query.level, page);
+  if (query.level === 'study') {
+    for (const { match } of studies) {
+      page.take(match);
+      if (page.full) break;
+    }
+  } else {
+    walkSeries(database, query.level, keys, studies, page);
+  }
+  return page.result();
+}
+
+/** Skips, takes and counts. One match more than the page holds says that there are more. */
+class PageBuilder {
+  private skip: number;
+  private readonly limit: number;
+  private examined = 0;
+  private readonly found: string[] = [];
+  more = false;
+
+  constructor(query: Query) {
+    this.skip = query.offset;
+    this.limit = query.limit;
+  }
+
+  get full(): boolean {
+    return this.more;
+  }
+
+  /** To be called for every record that is read in order to be compared. */
+  examine(): void {
+    if (++this.examined <= EXAMINED_LIMIT) return;
+    throw new ArchiveError(
+      'too-large',
+      'The search is too broad; narrow it by a patient ID, an accession number, a name, a date or a UID.',
+      { examined: EXAMINED_LIMIT },
+    );
+  }
+
+  take(match: DicomJson): void {
+    if (this.skip > 0) this.skip--;
+    else if (this.found.length < this.limit) this.found.push(JSON.stringify(inOrder(match)));
+    else this.more = true;
+  }
+
+  /** Passes over `count` matches unseen, if the page begins behind all of them. */
+  skipAll(count: number): boolean {
+    if (count > this.skip) return false;
+    this.skip -= count;
+    return true;
+  }
+
+  /** How many of the next matches the page does not want. */
+  takeSkip(): number {
+    const count = this.skip;
+    this.skip = 0;
+    return count;
+  }
+
+  result(): StoredSearchPage {
+    return { matches: this.found, more: this.more };
+  }
+}
+
+interface StudyFound {
+  readonly id: number;
+  readonly record: StoredStudy;
+  readonly match: DicomJson;
+}
+
+function* studiesOf(
+  database: Database,
+  tenant: string,
+  keys: KeysByLevel,
+  level: Query['level'],
+  page: PageBuilder,
+): Generator<StudyFound> {
+  const matches: Matches = compileMatch(keys.study);
+  const all = keys.study.length + keys.series.length + keys.instance.length === 0;
+  const order = level === 'study' ? 'newest first' : 'by uid';
+  const read = database.statement('SELECT * FROM study WHERE id = ?');
+  const counts = database.statement('SELECT series_count, instance_count FROM study WHERE id = ?');
+  for (const id of candidateStudies(database, tenant, keys, order)) {
+    if (all) {
+      const row = level === 'study' ? undefined : counts.get(id);
+      const count = level === 'study' ? 1 : level === 'series' ? row?.series_count : row?.instance_count;
+      if (page.skipAll(count as number)) continue;
+    }
+    const row = read.get(id);
+    if (row === undefined) continue;
+    page.examine();
+    const study = storedStudy(tenant, row);
+    const match = studyMatch({ ...study, attributes: parse(study.attributes) }, availability);
+    if (matches(match)) yield { id, record: study, match };
+  }
+}
+
+function walkSeries(
+  database: Database,
+  level: 'series' | 'instance',
+  keys: KeysByLevel,
+  studies: Iterable<StudyFound>,
+  page: PageBuilder,
+): void {
+  const matches: Matches = compileMatch(keys.series);
+  const list = database.prepare(`SELECT * FROM series WHERE study_id = ?1 AND instance_count > 0
+    AND (?2 IS NULL OR series_uid IN (SELECT value FROM json_each(?2)))
+    AND (?3 IS NULL OR modality IN (SELECT value FROM json_each(?3))) ORDER BY series_uid`);
+  const wanted = [listFor(keys.series, 0x0020000e), listFor(keys.series, 0x00080060, LOOK)];
+  const instances = level === 'instance' ? instanceWalk(database, keys.instance, page) : undefined;
+  for (const study of studies) {
+    for (const row of list.iterate(study.id, ...wanted)) {
+      page.examine();
+      const series = storedSeries(study.record.tenant, study.record, row);
+      const match = seriesMatch(study.match, { ...series, attributes: parse(series.attributes) }, availability);
+      if (matches(match)) {
+        if (instances === undefined) page.take(match);
+        else instances(row.id as number, series.instanceCount, match);
+      }
+      if (page.full) return;
+    }
+  }
+}
+
+function instanceWalk(
+  database: Database,
+  keys: readonly MatchKey[],
+  page: PageBuilder,
+): (seriesId: number, count: number, series: DicomJson) => void {
+  const matches: Matches = compileMatch(keys);
+  const columns = 'instance_uid, sop_class_uid, transfer_syntax_uid, attributes';
+  const uids = listFor(keys, 0x00080018);
+  const classes = listFor(keys, 0x00080016);
+  // Not one statement for both: looking up UIDs takes another way through the index than walking.
+  const byUid = uids === null ? '?2 IS NULL' : 'instance_uid IN (SELECT value FROM json_each(?2))';
+  const list = database.prepare(`SELECT ${columns} FROM instance WHERE series_id = ?1 AND conflict = '' AND ${byUid}
+    AND (?3 IS NULL OR sop_class_uid IN (SELECT value FROM json_each(?3))) ORDER BY instance_uid LIMIT -1 OFFSET ?4`);
+  return (seriesId, count, series) => {
+    if (keys.length === 0 && page.skipAll(count)) return;
+    const offset = keys.length === 0 ? page.takeSkip() : 0;
+    for (const row of list.iterate(seriesId, uids, classes, offset)) {
+      page.examine();
+      const match = instanceMatch(
+        series,
+        {
+          sopInstanceUid: row.instance_uid as string,
+          sopClassUid: row.sop_class_uid as string,
+          transferSyntaxUid: row.transfer_syntax_uid as string,
+          attributes: parse(row.attributes as string),
+        },
+        availability,
+      );
+      if (matches(match)) page.take(match);
+      if (page.full) return;
+    }
+  };
+}
+
+/** The values that a key wants, as JSON for json_each, with those that must be looked at in any case; null when it names none. */
+function listFor(keys: readonly MatchKey[], tag: number, ...always: readonly string[]): string | null {
+  const key = keys.find(({ path }) => path.length === 1 && path[0] === tag);
+  const values = key && exactValues(key);
+  return values === undefined ? null : JSON.stringify([...values, ...always]);
+}
+
+const parse = (text: string): DicomJson => JSON.parse(text) as DicomJson;

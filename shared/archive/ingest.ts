@@ -1,0 +1,128 @@
+/**
+ * The rule book: what becomes of an instance that reaches an index, whether by C-STORE, STOW-RS or a pack that was uploaded.
+ * Same UIDs and same bytes (digest of the data set): a duplicate, stored once. Same UIDs, other bytes: a conflict; the first
+ * in order of arrival (packId, offsetBytes) is current, each other digest is kept once, as its first arrival.
+ *
+ * The end is the same in whatever order, however often and by however many at once the records come. What makes it so:
+ * the current record only ever moves to an earlier arrival; a record that gives way is written as a conflict, at
+ * its exact place, before it is replaced; a conflict that the current record makes superfluous is removed only at another
+ * place than the current one's; and whoever has written looks again, so that of two at once at least one sees both.
+ */
+import { ArchiveError } from '../errors.ts';
+import type { Outcome } from './outcome.ts';
+import type { ArchiveIndex } from './ports.ts';
+import { arrivedBefore, type InstanceRecord, type InstanceRef, type SeriesRef } from './records.ts';
+
+/** What an instance with this digest would be, beside the current one of the same UIDs. */
+export function decide(
+  existing: InstanceRecord | undefined,
+  incoming: { readonly digest: string },
+): 'stored' | 'duplicate' | 'conflict' {
+  if (existing === undefined) return 'stored';
+  return existing.digest === incoming.digest ? 'duplicate' : 'conflict';
+}
+
+/** Each round that fails means that somebody else moved on to an earlier arrival: this many are not a race but a broken index. */
+const MAXIMUM_ROUNDS = 1_000;
+/** How many instances that are known already are settled at once. */
+const CONCURRENCY = 16;
+
+/**
+ * Puts the instances of packs into the index and recounts their series. Idempotent: to be repeated from the start when it
+ * rejects or the process ends half-way. Outcomes are in the order of `records` (whose `state` does not count): `stored`
+ * for the current record itself, also when it was there before; never `refused`. Errors: those of the index.
+ */
+export async function indexInstances(
+  index: ArchiveIndex,
+  records: readonly InstanceRecord[],
+): Promise<readonly Outcome[]> {
+  const incoming = records.map((record): InstanceRecord => ({ ...record, state: 'current' }));
+  const known = await index.createInstances(incoming);
+  const outcomes = incoming.map((record): Outcome => outcomeOf('stored', record));
+  const unsettled = incoming.keys().filter((i) => known[i] !== undefined);
+  const settleSome = async (): Promise<void> => {
+    for (const i of unsettled) {
+      const record = incoming[i]!;
+      outcomes[i] = outcomeOf(await settle(index, record, known[i]!), record);
+    }
+  };
+  await Promise.all(Array.from({ length: CONCURRENCY }, settleSome));
+
+  const series = new Map<string, { tenant: string; ref: SeriesRef }>();
+  for (const { tenant, studyInstanceUid, seriesInstanceUid } of incoming) {
+    const ref = { studyInstanceUid, seriesInstanceUid };
+    series.set(JSON.stringify([tenant, studyInstanceUid, seriesInstanceUid]), { tenant, ref });
+  }
+  await Promise.all(series.values().map(({ tenant, ref }) => index.recount(tenant, ref)));
+  return outcomes;
+}
+
+/** Brings a record in beside the current one of its UIDs, which is `found` as it was seen last. */
+async function settle(
+  index: ArchiveIndex,
+  record: InstanceRecord,
+  found: InstanceRecord,
+): Promise<'stored' | 'duplicate' | 'conflict'> {
+  let current = found;
+  for (let round = 0; round < MAXIMUM_ROUNDS; round++) {
+    if (arrivedBefore(record, current)) {
+      if (current.digest !== record.digest) await keepAsConflict(index, current);
+      if (await index.replaceCurrent(record, current)) return tidy(index, record);
+    } else {
+      if (current.digest !== record.digest) await keepAsConflict(index, record);
+      return tidy(index, record);
+    }
+    const next = await index.getInstance(record.tenant, record);
+    if (next === undefined) throw lost(record);
+    current = next;
+  }
+  throw new ArchiveError('unavailable', 'The index does not come to rest on this instance; try again later.', {
+    ...uidsOf(record),
+  });
+}
+
+/** Keeps the first arrival of these bytes among the conflicts. */
+async function keepAsConflict(index: ArchiveIndex, bytes: InstanceRecord): Promise<void> {
+  const record: InstanceRecord = { ...bytes, state: 'conflict' };
+  for (let round = 0; round < MAXIMUM_ROUNDS; round++) {
+    const [known] = await index.createInstances([record]);
+    if (known === undefined || !arrivedBefore(record, known)) return;
+    if (await index.replaceConflict(record, known)) return;
+  }
+  throw new ArchiveError('unavailable', 'The index does not come to rest on this conflict; try again later.', {
+    ...uidsOf(record),
+  });
+}
+
+/** Looks again: removes conflicts whose bytes are the current ones, and says what the record is now. */
+async function tidy(index: ArchiveIndex, record: InstanceRecord): Promise<'stored' | 'duplicate' | 'conflict'> {
+  const versions = await index.getVersions(record.tenant, record);
+  const current = versions.find(({ state }) => state === 'current');
+  if (current === undefined) throw lost(record);
+  for (const version of versions) {
+    // At the current record's own place it is the word of somebody who is about to replace that record.
+    const superfluous = version.state === 'conflict' && version.digest === current.digest && !isSame(version, current);
+    if (superfluous) await index.deleteConflict(version);
+  }
+  return isSame(record, current) ? 'stored' : decide(current, record);
+}
+
+const isSame = (a: InstanceRecord, b: InstanceRecord): boolean =>
+  a.packId === b.packId && a.offsetBytes === b.offsetBytes;
+
+const uidsOf = ({ studyInstanceUid, seriesInstanceUid, sopInstanceUid }: InstanceRef): InstanceRef => ({
+  studyInstanceUid,
+  seriesInstanceUid,
+  sopInstanceUid,
+});
+
+const outcomeOf = (kind: 'stored' | 'duplicate' | 'conflict', record: InstanceRecord): Outcome => ({
+  kind,
+  ref: uidsOf(record),
+  digest: record.digest,
+});
+
+const lost = (record: InstanceRecord): ArchiveError =>
+  new ArchiveError('damaged', 'The index lost the current record of an instance while it was written.', {
+    ...uidsOf(record),
+  });
