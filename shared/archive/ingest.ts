@@ -5,8 +5,8 @@
  *
  * The end is the same in whatever order, however often and by however many at once the records come. What makes it so:
  * the current record only ever moves to an earlier arrival; a record that gives way is written as a conflict, at
- * its exact place, before it is replaced; a conflict that the current record makes superfluous is removed only at another
- * place than the current one's; and whoever has written looks again, so that of two at once at least one sees both.
+ * its exact place, before it is replaced; a conflict that the current record makes superfluous is removed only if it is a
+ * later arrival of the same bytes; and whoever has written looks again, so that of two at once at least one sees both.
  */
 import { ArchiveError } from '../errors.ts';
 import type { Outcome } from './outcome.ts';
@@ -39,7 +39,8 @@ export async function indexInstances(
   const incoming = records.map((record): InstanceRecord => ({ ...record, state: 'current' }));
   const known = await index.createInstances(incoming);
   const outcomes = incoming.map((record): Outcome => outcomeOf('stored', record));
-  const unsettled = incoming.keys().filter((i) => known[i] !== undefined);
+  // One iterator for all who take from it.
+  const unsettled = [...incoming.keys()].filter((i) => known[i] !== undefined).values();
   const settleSome = async (): Promise<void> => {
     for (const i of unsettled) {
       const record = incoming[i]!;
@@ -53,7 +54,7 @@ export async function indexInstances(
     const ref = { studyInstanceUid, seriesInstanceUid };
     series.set(JSON.stringify([tenant, studyInstanceUid, seriesInstanceUid]), { tenant, ref });
   }
-  await Promise.all(series.values().map(({ tenant, ref }) => index.recount(tenant, ref)));
+  await Promise.all([...series.values()].map(({ tenant, ref }) => index.recount(tenant, ref)));
   return outcomes;
 }
 
@@ -100,9 +101,10 @@ async function tidy(index: ArchiveIndex, record: InstanceRecord): Promise<'store
   const current = versions.find(({ state }) => state === 'current');
   if (current === undefined) throw lost(record);
   for (const version of versions) {
-    // At the current record's own place it is the word of somebody who is about to replace that record.
-    const superfluous = version.state === 'conflict' && version.digest === current.digest && !isSame(version, current);
-    if (superfluous) await index.deleteConflict(version);
+    // One at the current record's own place is the word of somebody who is about to replace that record; an earlier one
+    // says that this view of the current record is old.
+    const superfluous = version.state === 'conflict' && version.digest === current.digest;
+    if (superfluous && arrivedBefore(current, version)) await index.deleteConflict(version);
   }
   return isSame(record, current) ? 'stored' : decide(current, record);
 }
