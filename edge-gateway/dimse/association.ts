@@ -155,7 +155,7 @@ export class Association implements UpperLayerHandler {
       'association accepted',
     );
     this.#options.onAccepted(request.callingAeTitle);
-    return this.#layer.write(encodeAssociateAccept(negotiated.accept));
+    return this.#layer.write([encodeAssociateAccept(negotiated.accept)]);
   }
 
   #reject(reject: Reject, why: string): void {
@@ -260,7 +260,7 @@ export class Association implements UpperLayerHandler {
     if (previous !== undefined) await previous;
     const command = encodeCommandSet(responseTo(message.request, answer));
     const maxPduBytes = this.#request?.userInformation.maxPduBytes ?? 0;
-    await this.#layer.write(encodeCommandPdus(message.context.id, command, maxPduBytes));
+    await this.#layer.write([encodeCommandPdus(message.context.id, command, maxPduBytes)]);
     this.#answers.shift();
     this.#answered++;
     if (this.#isShuttingDown) this.#endWhenIdle();

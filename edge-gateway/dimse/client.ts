@@ -140,7 +140,7 @@ export class RequestorAssociation implements UpperLayerHandler {
       this.#breakOff(new ArchiveError('timeout', 'the peer did not answer the association request in time', fields));
     }, options.connectTimeoutMs ?? 30_000);
     socket.once(options.tls === undefined ? 'connect' : 'secureConnect', () => {
-      void this.#layer.write(encodeAssociateRequest(this.#associateRequest()));
+      void this.#layer.write([encodeAssociateRequest(this.#associateRequest())]);
     });
   }
 
@@ -223,7 +223,7 @@ export class RequestorAssociation implements UpperLayerHandler {
       this.#releasing = { resolve };
     });
     this.#startTimer('the peer did not answer the release in time');
-    await this.#layer.write(encodeReleaseRequest());
+    await this.#layer.write([encodeReleaseRequest()]);
     await closed;
   }
 
@@ -286,7 +286,7 @@ export class RequestorAssociation implements UpperLayerHandler {
     dataSet: Uint8Array | AsyncIterable<Uint8Array> | undefined,
   ): Promise<void> {
     const maxPduBytes = this.#accept?.userInformation.maxPduBytes ?? 0;
-    await this.#write(encodeCommandPdus(context.id, encodeCommandSet(command), maxPduBytes));
+    await this.#write([encodeCommandPdus(context.id, encodeCommandSet(command), maxPduBytes)]);
     if (dataSet !== undefined) {
       const pdvsPerPdu = this.#options.pdvsPerPdu ?? 1;
       const limit = fragmentLimit(maxPduBytes, pdvsPerPdu);
@@ -294,14 +294,14 @@ export class RequestorAssociation implements UpperLayerHandler {
       const fragmentBytes = Math.max(2, Math.min(limit, asked - (asked % 2)));
       for await (const parts of dataSetPdus(dataSet, context.id, { fragmentBytes, pdvsPerPdu })) {
         if (!this.isOpen) throw this.#closedError();
-        await this.#write(...parts);
+        await this.#write(parts);
       }
     }
     this.#startTimer('the peer did not answer a request in time');
   }
 
-  async #write(...parts: readonly Uint8Array[]): Promise<void> {
-    const waiting = this.#layer.write(...parts);
+  async #write(parts: readonly Uint8Array[]): Promise<void> {
+    const waiting = this.#layer.write(parts);
     if (waiting === undefined) return;
     this.#startTimer('the peer has stopped reading');
     await waiting;
@@ -353,7 +353,7 @@ export class RequestorAssociation implements UpperLayerHandler {
         return this.#layer.destroy();
       case PduType.ReleaseRequest:
         // While we wait for its answer to ours: a collision (PS3.8 §9.2.2, Sta9); the answers cross.
-        if (this.#releasing !== undefined) return this.#layer.write(encodeReleaseResponse());
+        if (this.#releasing !== undefined) return this.#layer.write([encodeReleaseResponse()]);
         this.#error = new ArchiveError('unavailable', 'the peer released the association');
         return this.#layer.end(encodeReleaseResponse());
       default:

@@ -1,9 +1,12 @@
 /**
  * A data set on its way out: cut into presentation data values and those put into P-DATA-TF PDUs (PS3.8 §9.3.5, Annex E),
- * without a copy and without knowing its length beforehand.
+ * without copying more than crumbs and without knowing its length beforehand.
  */
 import { ArchiveError } from '#shared/errors.ts';
+import { GrowingBuffer } from './growing-buffer.ts';
 import { PDU_HEADER_BYTES, PDV_HEADER_BYTES, PDV_LAST, PduType, writePdvHeader } from './pdu.ts';
+
+const SMALL_PIECE_BYTES = 4096;
 
 export interface FragmentOptions {
   /** Of one presentation data value's payload: even, at least 2. */
@@ -51,6 +54,8 @@ class OpenPdu {
   #values = 0;
   #pduBytes = 0;
   #fragment: Uint8Array[] = [];
+  /** Pieces too short to be worth a part of their own, until a longer one comes or the value closes. */
+  readonly #small = new GrowingBuffer();
   fragmentBytes = 0;
 
   constructor(contextId: number, pdvsPerPdu: number) {
@@ -63,11 +68,21 @@ class OpenPdu {
   }
 
   add(part: Uint8Array): void {
-    this.#fragment.push(part);
     this.fragmentBytes += part.length;
+    if (part.length < SMALL_PIECE_BYTES) {
+      this.#small.append(part);
+      return;
+    }
+    this.#gather();
+    this.#fragment.push(part);
+  }
+
+  #gather(): void {
+    if (this.#small.length > 0) this.#fragment.push(this.#small.take());
   }
 
   closeValue(control: number): void {
+    this.#gather();
     const isFirst = this.#values === 0;
     const header = Buffer.allocUnsafe(PDV_HEADER_BYTES + (isFirst ? PDU_HEADER_BYTES : 0));
     writePdvHeader(header, isFirst ? PDU_HEADER_BYTES : 0, this.fragmentBytes, this.#contextId, control);

@@ -71,7 +71,7 @@ export class UpperLayer {
    * Writes PDUs in one write. The promise, if there is one, is settled when the peer has taken what was written or is
    * gone: whoever writes in answer to what was read waits for it, so that a peer that does not read is not read either.
    */
-  write(...parts: readonly Uint8Array[]): void | Promise<void> {
+  write(parts: readonly Uint8Array[]): void | Promise<void> {
     if (this.#isEnding) return undefined;
     const socket = this.#socket;
     if (parts.length > 1) socket.cork();

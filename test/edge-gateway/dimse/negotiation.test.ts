@@ -1,0 +1,122 @@
+import { describe, expect, it } from 'vitest';
+import type { AssociateRequest, PresentationContext } from '#edge-gateway/dimse/associate-pdu.ts';
+import { type NegotiationPolicy, negotiate } from '#edge-gateway/dimse/negotiation.ts';
+import { IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME } from '#shared/dicom/uid.ts';
+import { CT_IMAGE, EXPLICIT, IMPLICIT, VERIFICATION } from './raw-peer.ts';
+
+const policy: NegotiationPolicy = { maxPduBytes: 262_144, maxOperations: 8 };
+const HTJ2K = '1.2.840.10008.1.2.4.201';
+
+function request(change: Partial<AssociateRequest> = {}): AssociateRequest {
+  return {
+    protocolVersion: 1,
+    calledAeTitle: 'ARCHIPEL',
+    callingAeTitle: 'CT1',
+    applicationContextName: '1.2.840.10008.3.1.1.1',
+    contexts: [{ id: 1, abstractSyntax: VERIFICATION, transferSyntaxes: [IMPLICIT] }],
+    userInformation: {
+      maxPduBytes: 16384,
+      implementationClassUid: '1.2.3',
+      implementationVersionName: 'X',
+      roles: [],
+      extendedNegotiation: [],
+    },
+    ...change,
+  };
+}
+
+function accepted(change: Partial<AssociateRequest> = {}, settings: NegotiationPolicy = policy) {
+  const negotiated = negotiate(request(change), settings);
+  if (negotiated.kind !== 'accepted') throw new Error(`rejected: ${negotiated.why}`);
+  return negotiated;
+}
+
+describe('each presentation context', () => {
+  it.each<[string, string, string[], number, string | undefined]>([
+    ['Verification', VERIFICATION, [EXPLICIT, IMPLICIT], 0, IMPLICIT],
+    ['Verification without Implicit VR', VERIFICATION, [EXPLICIT], 0, EXPLICIT],
+    ['Verification in JPEG alone', VERIFICATION, ['1.2.840.10008.1.2.4.50'], 4, undefined],
+    ['storage: the first proposed', CT_IMAGE, [EXPLICIT, IMPLICIT], 0, EXPLICIT],
+    ['storage: the first proposed, compressed', CT_IMAGE, [HTJ2K, IMPLICIT], 0, HTJ2K],
+    ['storage in a transfer syntax unknown to us', CT_IMAGE, ['1.2.3.4.5', IMPLICIT], 0, '1.2.3.4.5'],
+    ['storage: what is no UID is passed over', CT_IMAGE, ['../etc', IMPLICIT], 0, IMPLICIT],
+    ['storage without any transfer syntax', CT_IMAGE, [], 4, undefined],
+    ['a private storage class', '1.3.12.2.1107.5.9.1', [IMPLICIT], 0, IMPLICIT],
+    ['Study Root FIND', '1.2.840.10008.5.1.4.1.2.2.1', [IMPLICIT], 3, undefined],
+    ['Modality Worklist', '1.2.840.10008.5.1.4.31', [IMPLICIT], 3, undefined],
+    ['what is no UID', 'hello', [IMPLICIT], 3, undefined],
+    ['a UID of 70 characters', `1.${'2'.repeat(68)}`, [IMPLICIT], 3, undefined],
+    ['nothing', '', [IMPLICIT], 3, undefined],
+  ])('%s', (_, abstractSyntax, transferSyntaxes, result, transferSyntax) => {
+    const { accept, contexts } = accepted({ contexts: [{ id: 5, abstractSyntax, transferSyntaxes }] });
+    expect(accept.contexts[0]).toMatchObject({ id: 5, result });
+    expect(contexts.get(5)?.transferSyntaxUid).toBe(transferSyntax);
+    if (transferSyntax !== undefined) expect(accept.contexts[0]?.transferSyntax).toBe(transferSyntax);
+  });
+
+  it('is answered in order, all 128 of them', () => {
+    const contexts: PresentationContext[] = Array.from({ length: 128 }, (_, i) => ({
+      id: 2 * i + 1,
+      abstractSyntax: CT_IMAGE,
+      transferSyntaxes: [IMPLICIT],
+    }));
+    const { accept } = accepted({ contexts });
+    expect(accept.contexts.map((context) => context.id)).toEqual(contexts.map((context) => context.id));
+  });
+});
+
+describe('user information', () => {
+  it('says our limit and who we are, and nothing about a window that was not asked for', () => {
+    const { accept, operations } = accepted();
+    expect(accept.userInformation).toEqual({
+      maxPduBytes: 262_144,
+      implementationClassUid: IMPLEMENTATION_CLASS_UID,
+      implementationVersionName: IMPLEMENTATION_VERSION_NAME,
+      roles: [],
+      extendedNegotiation: [],
+    });
+    expect(operations).toBe(1);
+  });
+
+  it.each([
+    [0, 8],
+    [1, 1],
+    [3, 3],
+    [100, 8],
+  ])('a window of %i operations becomes %i', (invoked, operations) => {
+    const userInformation = { ...request().userInformation, asynchronousOperations: { invoked, performed: 5 } };
+    const negotiated = accepted({ userInformation });
+    expect(negotiated.operations).toBe(operations);
+    expect(negotiated.accept.userInformation.asynchronousOperations).toEqual({ invoked: operations, performed: 1 });
+  });
+
+  it('answers roles of accepted classes only, and never takes the SCU role from the requestor', () => {
+    const roles = [
+      { sopClassUid: VERIFICATION, scu: true, scp: true },
+      { sopClassUid: CT_IMAGE, scu: false, scp: true },
+    ];
+    const { accept } = accepted({ userInformation: { ...request().userInformation, roles } });
+    expect(accept.userInformation.roles).toEqual([{ sopClassUid: VERIFICATION, scu: true, scp: false }]);
+  });
+});
+
+describe('the association as a whole', () => {
+  it.each<[string, Partial<AssociateRequest>, Partial<NegotiationPolicy>, [number, number, number] | undefined]>([
+    ['any calling AE by default', { callingAeTitle: '' }, {}, undefined],
+    ['any called AE by default', { calledAeTitle: 'SOMEBODY' }, {}, undefined],
+    ['another called AE', { calledAeTitle: 'SOMEBODY' }, { calledAeTitles: ['ARCHIPEL'] }, [1, 1, 7]],
+    ['our called AE', {}, { calledAeTitles: ['ARCHIPEL'] }, undefined],
+    ['a calling AE not on the list', {}, { callingAeTitles: ['MR1'] }, [1, 1, 3]],
+    ['a calling AE on the list', {}, { callingAeTitles: ['MR1', 'CT1'] }, undefined],
+    ['another application context', { applicationContextName: '1.2.3' }, {}, [1, 1, 2]],
+    ['another protocol version', { protocolVersion: 2 }, {}, [1, 2, 2]],
+    ['versions 1 and 2', { protocolVersion: 3 }, {}, undefined],
+  ])('%s', (_, change, settings, reject) => {
+    const negotiated = negotiate(request(change), { ...policy, ...settings });
+    if (reject === undefined) expect(negotiated.kind).toBe('accepted');
+    else {
+      const [result, source, reason] = reject;
+      expect(negotiated).toMatchObject({ kind: 'rejected', reject: { result, source, reason } });
+    }
+  });
+});
