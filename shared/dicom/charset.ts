@@ -42,15 +42,16 @@ export function decodeText(value: Uint8Array, characterSets: readonly string[], 
     const set = characterSetOf(characterSets);
     if (set.kind === 'iso' && set.repertoire.g0 === romaji) return decodeExtended(value, set.repertoire, vr);
   }
-  return latin1(value);
+  return asciiSlice(value, 0, value.length);
 }
 
 const { latin1Slice } = Buffer.prototype as unknown as {
   latin1Slice: (this: Uint8Array, start: number, end: number) => string;
 };
 
-/** Bytes below 80 as text; the quickest way there is without making a Buffer of each value. */
-const latin1 = (value: Uint8Array): string => latin1Slice.call(value, 0, value.length);
+/** Bytes that are known to be ASCII as text: the quickest way, which makes no Buffer for each value. */
+export const asciiSlice = (value: Uint8Array, start: number, end: number): string =>
+  latin1Slice.call(value, start, end);
 
 function decodeOther(value: Uint8Array, set: CharacterSet, vr: Vr): string {
   switch (set.kind) {
