@@ -83,6 +83,12 @@ function decodeRow(
   predictor: number,
   initial: number,
 ): void {
+  const [only] = planes;
+  if (predictor <= 1 && stride === 1 && only !== undefined && samples instanceof Uint16Array) {
+    const first = predictor === 0 ? initial : samples[start - rowSamples]!;
+    decodeRowFromLeft(reader, only.table, samples, start, start + rowSamples, first);
+    return;
+  }
   const end = start + rowSamples;
   for (let pixel = start; pixel < end; pixel += stride) {
     for (const { index, table } of planes) {
@@ -90,17 +96,52 @@ function decodeRow(
       let prediction: number;
       if (pixel === start) prediction = predictor === 0 ? initial : samples[at - rowSamples]!;
       else if (predictor <= 1) prediction = samples[at - stride]!;
-      else
-        prediction = predict(
-          predictor,
-          samples[at - stride]!,
-          samples[at - rowSamples]!,
-          samples[at - rowSamples - stride]!,
-        );
-      const category = reader.symbol(table);
-      samples[at] = prediction + (category < 16 ? reader.signedBits(category) : 32768);
+      else {
+        const above = at - rowSamples;
+        prediction = predict(predictor, samples[at - stride]!, samples[above]!, samples[above - stride]!);
+      }
+      samples[at] = prediction + difference(reader, table);
     }
   }
+}
+
+function difference(reader: BitReader, table: HuffmanTable): number {
+  const category = reader.symbol(table);
+  return category < 16 ? reader.signedBits(category) : 32768;
+}
+
+/** The row of nearly every DICOM frame (selection value 1, one component): code and extra bits from one 32-bit window. */
+function decodeRowFromLeft(
+  reader: BitReader,
+  table: HuffmanTable,
+  samples: Uint16Array,
+  start: number,
+  end: number,
+  first: number,
+): void {
+  const { bytes } = reader;
+  let bit = reader.bit;
+  let value = first;
+  for (let i = start; i < end; i++) {
+    const at = bit >>> 3;
+    const window = ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) << (bit & 7);
+    const entry = table[window >>> 16]!;
+    const length = entry >>> 8;
+    const category = entry & 0xff;
+    if (entry === 0 || length + category > 24) {
+      reader.bit = bit;
+      value = (value + difference(reader, table)) & 0xffff;
+      bit = reader.bit;
+    } else {
+      if (category !== 0) {
+        const extra = (window << length) >>> (32 - category);
+        value = (value + (extra < 1 << (category - 1) ? extra - (1 << category) + 1 : extra)) & 0xffff;
+      }
+      bit += length + category;
+    }
+    samples[i] = value;
+  }
+  reader.bit = bit;
 }
 
 /** Table H.1, `a` left, `b` above, `c` above left. */

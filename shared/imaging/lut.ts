@@ -39,22 +39,62 @@ export interface GrayRendering {
 
 /** @returns one byte per pixel, 0 black: MONOCHROME1 is inverted already, padding is black */
 export function renderGray(frame: DecodedFrame, attributes: ImageAttributes, requested?: Window): GrayRendering {
-  const { values, bitsStored, signed } = frame;
+  const { values, bitsStored } = frame;
   const chosen = chooseVoi(frame, attributes, requested);
   const display = displayTransform(attributes, chosen.transform);
   const pixels = new Uint8Array(values.length);
-  if (bitsStored > 16 || values instanceof Float32Array || values instanceof Float64Array) {
+  if (bitsStored > 16 || values.BYTES_PER_ELEMENT > 2) {
     for (let i = 0; i < values.length; i++) pixels[i] = display(values[i]!);
     return { voi: chosen.voi, pixels };
   }
-  // Indexed by the low bits, so that negative values need no offset: -1 is the last entry.
-  const size = 2 ** bitsStored;
-  const table = new Uint8Array(size);
-  const half = signed ? size / 2 : size;
-  for (let i = 0; i < size; i++) table[i] = display(i < half ? i : i - size);
-  const mask = size - 1;
-  for (let i = 0; i < values.length; i++) pixels[i] = table[values[i]! & mask]!;
+  // Indexed by the value's own bits, so that negative ones need no offset (-1 is the last entry), and filled only
+  // where the frame has values: a CT uses 4,000 of its 65,536.
+  const table = new Uint8Array(2 ** (8 * values.BYTES_PER_ELEMENT));
+  const mask = table.length - 1;
+  const { low, high } = storedRange(values);
+  for (let value = low; value <= high; value++) table[value & mask] = display(value);
+  if (values.BYTES_PER_ELEMENT === 1) lookUpBytes(values, table, pixels);
+  else lookUpWords(values, table, pixels);
   return { voi: chosen.voi, pixels };
+}
+
+// One loop to a kind of array: a loop that meets several kinds is compiled for none of them, and runs at a quarter.
+function lookUpBytes(values: PixelValues, table: Uint8Array, pixels: Uint8Array): void {
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.length);
+  for (let i = 0; i < bytes.length; i++) pixels[i] = table[bytes[i]!]!;
+}
+
+function lookUpWords(values: PixelValues, table: Uint8Array, pixels: Uint8Array): void {
+  const words = new Uint16Array(values.buffer, values.byteOffset, values.length);
+  for (let i = 0; i < words.length; i++) pixels[i] = table[words[i]!]!;
+}
+
+function storedRange(values: PixelValues): { low: number; high: number } {
+  if (values instanceof Uint8Array) return { low: 0, high: 255 };
+  if (values instanceof Int8Array) return { low: -128, high: 127 };
+  return values instanceof Int16Array ? signedRange(values) : unsignedRange(values as Uint16Array);
+}
+
+function signedRange(values: Int16Array): { low: number; high: number } {
+  let low = 32767;
+  let high = -32768;
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return { low, high };
+}
+
+function unsignedRange(values: Uint16Array): { low: number; high: number } {
+  let low = 65535;
+  let high = 0;
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return { low, high };
 }
 
 function displayTransform(attributes: ImageAttributes, voi: VoiTransform): (stored: number) => number {
@@ -96,43 +136,51 @@ function oneBitWindow({ slope, intercept }: { slope: number; intercept: number }
 }
 
 function modalityRange(values: PixelValues, { modality, padding }: ImageAttributes): { low: number; high: number } {
-  let low = Number.POSITIVE_INFINITY;
-  let high = Number.NEGATIVE_INFINITY;
-  if (modality.kind === 'table') {
-    // Tables need not rise: look at every entry that the frame uses.
-    const { firstMapped, entries } = modality.table;
-    const used = new Uint8Array(entries.length);
-    for (let i = 0; i < values.length; i++) {
-      const value = values[i]!;
-      if (padding !== undefined && value >= padding.low && value <= padding.high) continue;
-      used[Math.min(Math.max(value - firstMapped, 0), entries.length - 1)] = 1;
-    }
-    for (let i = 0; i < used.length; i++) {
-      if (used[i] === 0) continue;
-      low = Math.min(low, entries[i]!);
-      high = Math.max(high, entries[i]!);
-    }
-    return { low, high };
+  if (modality.kind === 'table' || (padding !== undefined && values.BYTES_PER_ELEMENT <= 2)) {
+    return rangeOfUsedValues(values, modality, padding);
   }
-  const paddingLow = padding?.low ?? Number.POSITIVE_INFINITY;
-  const paddingHigh = padding?.high ?? Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i]!;
-    if (value >= paddingLow && value <= paddingHigh) continue;
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
-  if (!Number.isFinite(low) || !Number.isFinite(high)) ({ low, high } = finiteRange(values));
+  const { low, high } = values.BYTES_PER_ELEMENT === 2 ? storedRange(values) : plainRange(values, padding);
+  if (low > high) return { low, high };
   const ends = [low, high].map((value) => modalityValue(modality, value));
   return { low: Math.min(...ends), high: Math.max(...ends) };
 }
 
-/** Float frames may hold infinities; a range over those shows nothing. */
-function finiteRange(values: PixelValues): { low: number; high: number } {
+/** Tables need not rise, and padding may lie in the middle: look at every value that the frame uses, once. */
+function rangeOfUsedValues(
+  values: PixelValues,
+  modality: ModalityTransform,
+  padding: ImageAttributes['padding'],
+): { low: number; high: number } {
+  const used = new Set<number>();
+  if (values.BYTES_PER_ELEMENT <= 2) {
+    const seen = new Uint8Array(65536);
+    for (let i = 0; i < values.length; i++) seen[values[i]! & 0xffff] = 1;
+    const signed = values instanceof Int16Array || values instanceof Int8Array;
+    for (let i = 0; i < seen.length; i++) if (seen[i] === 1) used.add(signed && i > 32767 ? i - 65536 : i);
+  } else {
+    const { low, high } = plainRange(values, padding);
+    for (const value of [low, high]) used.add(value);
+  }
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
-  for (const value of values) {
-    if (!Number.isFinite(value)) continue;
+  for (const stored of used) {
+    if (padding !== undefined && stored >= padding.low && stored <= padding.high) continue;
+    const value = modalityValue(modality, stored);
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return { low, high };
+}
+
+/** Of finite values without padding: float frames may hold infinities, and a range over those shows nothing. */
+function plainRange(values: PixelValues, padding: ImageAttributes['padding']): { low: number; high: number } {
+  const paddingLow = padding?.low ?? Number.POSITIVE_INFINITY;
+  const paddingHigh = padding?.high ?? Number.NEGATIVE_INFINITY;
+  let low = Number.POSITIVE_INFINITY;
+  let high = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
+    if ((value >= paddingLow && value <= paddingHigh) || value - value !== 0) continue;
     if (value < low) low = value;
     if (value > high) high = value;
   }
