@@ -9,7 +9,7 @@ import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import type { IndexEngine } from './sqlite-engine.ts';
 import { openEngine } from './sqlite-engines.ts';
 import type { StoredInstance } from './sqlite-instances.ts';
-import { closedError, createLocalExecutor, createWorkerExecutor, type Executor } from './sqlite-rpc.ts';
+import { createLazyExecutor, createLocalExecutor, createWorkerExecutor, type Executor } from './sqlite-rpc.ts';
 
 export interface SqliteIndexOptions {
   /** Made, with its folder, if it is not there; `-wal` and `-shm` lie beside it. */
@@ -33,26 +33,6 @@ export async function createSqliteIndex({ file, inWorker }: SqliteIndexOptions):
   const { run, close } = openEngine({ engine: 'index', file });
   const executor = createLocalExecutor(run, close);
   return indexOn(executor, executor);
-}
-
-/** Opens on the first call; a failed opening is tried again on the next. */
-function createLazyExecutor(open: () => Promise<Executor>): Executor {
-  let opened: Promise<Executor> | undefined;
-  let closing: Promise<void> | undefined;
-  return {
-    async call(method, ...args) {
-      if (closing !== undefined) throw closedError();
-      opened ??= open().catch((error: unknown) => {
-        opened = undefined;
-        throw error;
-      });
-      return (await opened).call(method, ...args);
-    },
-    close() {
-      closing ??= (async () => (await opened?.catch(() => undefined))?.close())();
-      return closing;
-    },
-  };
 }
 
 /** What the engine answers, as a promise of it. */

@@ -17,7 +17,8 @@ export interface Executor {
 export interface EngineSpec {
   readonly engine: 'index' | 'index-reader' | 'queue';
   readonly file: string;
-  readonly options?: Readonly<Record<string, unknown>>;
+  /** Of the queue. */
+  readonly maxReceiveCount?: number;
 }
 
 export type WireAnswer = { readonly value: unknown } | { readonly error: WireError };
@@ -46,7 +47,7 @@ interface Pending {
   reject(error: unknown): void;
 }
 
-export const closedError = (): ArchiveError =>
+const closedError = (): ArchiveError =>
   new ArchiveError('unavailable', 'The database is closed; open it again to go on.');
 
 /** Runs requests in this thread, those of one turn together. */
@@ -162,6 +163,26 @@ export async function createWorkerExecutor(spec: EngineSpec): Promise<Executor> 
         if (dead === undefined) post({ firstId: nextId, requests: undefined });
         await exited;
       })();
+      return closing;
+    },
+  };
+}
+
+/** Opens on the first call; a failed opening is tried again on the next. */
+export function createLazyExecutor(open: () => Promise<Executor>): Executor {
+  let opened: Promise<Executor> | undefined;
+  let closing: Promise<void> | undefined;
+  return {
+    async call(method, ...args) {
+      if (closing !== undefined) throw closedError();
+      opened ??= open().catch((error: unknown) => {
+        opened = undefined;
+        throw error;
+      });
+      return (await opened).call(method, ...args);
+    },
+    close() {
+      closing ??= (async () => (await opened?.catch(() => undefined))?.close())();
       return closing;
     },
   };
