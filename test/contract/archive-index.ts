@@ -1,0 +1,434 @@
+/**
+ * What every ArchiveIndex must do, whatever it is built on. It asks for nothing that a store of single items with conditional
+ * writes could not give. Searches are archive-index-search.ts.
+ */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { ArchiveIndex, Page } from '#shared/archive/ports.ts';
+import type { InstanceRecord } from '#shared/archive/records.ts';
+import {
+  CT,
+  digestOf,
+  instanceRecord,
+  json,
+  MR,
+  packId,
+  packRecord,
+  seriesUid,
+  studyUid,
+  TENANT,
+} from '../support/archive-records.ts';
+import { searchContract } from './archive-index-search.ts';
+
+export interface MadeIndex {
+  readonly index: ArchiveIndex;
+  /** Removes what it lies on; the index is closed before. */
+  remove(): Promise<void>;
+}
+
+export function archiveIndexContract(name: string, make: () => Promise<MadeIndex>): void {
+  describe(`${name} as an ArchiveIndex`, () => {
+    let made: MadeIndex;
+    let index: ArchiveIndex;
+    beforeEach(async () => {
+      made = await make();
+      index = made.index;
+    });
+    afterEach(async () => {
+      await index.close();
+      await made.remove();
+    });
+
+    describe('instances', () => {
+      it('are added once and come back as they were', async () => {
+        const record = instanceRecord();
+        expect(await index.getInstance(TENANT, record)).toBeUndefined();
+        expect(await index.createInstances([record])).toEqual([undefined]);
+        expect(await index.getInstance(TENANT, record)).toEqual(record);
+      });
+
+      it('are never overwritten: the one that was there is answered', async () => {
+        const first = instanceRecord({ bytes: 'first' });
+        await index.createInstances([first]);
+        const second = instanceRecord({ bytes: 'second', pack: 2 });
+        const other = instanceRecord({ instance: 2 });
+        expect(await index.createInstances([other, second, other])).toEqual([undefined, first, other]);
+        expect(await index.getInstance(TENANT, first)).toEqual(first);
+      });
+
+      it('have conflicts under their digests beside the current one', async () => {
+        const current = instanceRecord();
+        const late = instanceRecord({ bytes: 'late', pack: 9, state: 'conflict' });
+        const early = instanceRecord({ bytes: 'early', pack: 5, state: 'conflict' });
+        expect(await index.createInstances([late, current, early, late])).toEqual([
+          undefined,
+          undefined,
+          undefined,
+          late,
+        ]);
+        expect(await index.getVersions(TENANT, current)).toEqual([current, early, late]);
+        expect(await index.getInstance(TENANT, current)).toEqual(current);
+        expect(await index.getVersions(TENANT, instanceRecord({ instance: 7 }))).toEqual([]);
+      });
+
+      it('of two series or studies with one SOP Instance UID are two', async () => {
+        const one = instanceRecord();
+        const two: InstanceRecord = { ...instanceRecord({ series: 2 }), sopInstanceUid: one.sopInstanceUid };
+        expect(await index.createInstances([one, two])).toEqual([undefined, undefined]);
+        expect((await index.getInstance(TENANT, two))?.seriesInstanceUid).toBe(two.seriesInstanceUid);
+      });
+
+      it('belong to their tenant alone', async () => {
+        const record = instanceRecord();
+        await index.createInstances([record]);
+        await index.recount(TENANT, record);
+        const mine = instanceRecord({ tenant: 'hospital-b', bytes: 'mine' });
+        expect(await index.getInstance('hospital-b', record)).toBeUndefined();
+        expect(await index.createInstances([mine])).toEqual([undefined]);
+        expect(await index.getInstance(TENANT, record)).toEqual(record);
+        expect(await index.getStudy('hospital-b', record)).toBeUndefined();
+        expect((await index.listInstances('hospital-b', record, { limit: 9 })).items).toEqual([mine]);
+        expect(await index.listConflicts('hospital-b', 9)).toEqual({ count: 0, records: [] });
+      });
+
+      it('keep UIDs, attributes and numbers of any kind', async () => {
+        const record: InstanceRecord = {
+          ...instanceRecord({
+            attributes: {
+              '00100010': json('PN', {
+                Alphabetic: 'O\'Neil^"Ann"',
+                Ideographic: '山田^太郎',
+                Phonetic: 'やまだ^たろう',
+              }),
+              '00080051': json('SQ', { '00400031': json('UT', 'ü/\\"\u2028') }),
+              '00081030': json('LO', '', 'a', null),
+            },
+          }),
+          studyInstanceUid: "not a uid' --",
+          seriesInstanceUid: '',
+          offsetBytes: 2 ** 40,
+        };
+        await index.createInstances([record]);
+        expect(await index.getInstance(TENANT, record)).toEqual(record);
+        expect(
+          (await index.listInstances(TENANT, { studyInstanceUid: record.studyInstanceUid }, { limit: 1 })).items,
+        ).toEqual([record]);
+      });
+
+      it('are replaced only if the current one is the expected one', async () => {
+        const current = instanceRecord({ bytes: 'b', pack: 5, offsetBytes: 500 });
+        await index.createInstances([current]);
+        const better = instanceRecord({ bytes: 'a', pack: 2, transferSyntaxUid: '1.2.840.10008.1.2' });
+        const wrong = [
+          { ...current, digest: digestOf('x') },
+          { ...current, packId: packId(6) },
+          { ...current, offsetBytes: 501 },
+        ];
+        for (const expected of wrong) expect(await index.replaceCurrent(better, expected)).toBe(false);
+        expect(await index.getInstance(TENANT, current)).toEqual(current);
+        expect(await index.replaceCurrent(better, current)).toBe(true);
+        expect(await index.getInstance(TENANT, current)).toEqual(better);
+        expect(await index.replaceCurrent(better, current)).toBe(false);
+        expect(await index.replaceCurrent(instanceRecord({ instance: 9 }), current)).toBe(false);
+      });
+
+      it('let one of many replace them', async () => {
+        const current = instanceRecord({ bytes: 'z', pack: 100 });
+        await index.createInstances([current]);
+        const rivals = Array.from({ length: 8 }, (_, i) => instanceRecord({ bytes: `rival ${i}`, pack: i }));
+        const won = await Promise.all(rivals.map((rival) => index.replaceCurrent(rival, current)));
+        expect(won.filter((success) => success)).toHaveLength(1);
+        expect(await index.getInstance(TENANT, current)).toEqual(rivals[won.indexOf(true)]);
+      });
+
+      it('have their conflicts replaced and removed only at the expected place', async () => {
+        const current = instanceRecord();
+        const conflict = instanceRecord({ bytes: 'x', pack: 9, state: 'conflict' });
+        await index.createInstances([current, conflict]);
+        const earlier = { ...conflict, packId: packId(7) };
+        expect(await index.replaceConflict(earlier, { packId: packId(8), offsetBytes: conflict.offsetBytes })).toBe(
+          false,
+        );
+        expect(await index.replaceConflict(earlier, { packId: conflict.packId, offsetBytes: 1 })).toBe(false);
+        expect(await index.replaceConflict(earlier, conflict)).toBe(true);
+        expect(await index.getVersions(TENANT, current)).toEqual([current, earlier]);
+        expect(await index.deleteConflict(conflict)).toBe(false);
+        expect(await index.deleteConflict(earlier)).toBe(true);
+        expect(await index.deleteConflict(earlier)).toBe(false);
+        expect(await index.getVersions(TENANT, current)).toEqual([current]);
+      });
+
+      it('are listed page by page in the order of series and instance', async () => {
+        const records: InstanceRecord[] = [];
+        for (const series of [2, 10, 3]) {
+          for (const instance of [3, 1, 2]) records.push(instanceRecord({ series, instance }));
+        }
+        await index.createInstances([
+          ...records,
+          instanceRecord({ study: 2 }),
+          instanceRecord({ series: 2, bytes: 'other', state: 'conflict' }),
+        ]);
+        const sorted = records.toSorted((a, b) =>
+          a.seriesInstanceUid === b.seriesInstanceUid
+            ? compare(a.sopInstanceUid, b.sopInstanceUid)
+            : compare(a.seriesInstanceUid, b.seriesInstanceUid),
+        );
+        const study = { studyInstanceUid: studyUid(1) };
+        for (const limit of [1, 2, 4, 9, 20]) {
+          expect(await all((page) => index.listInstances(TENANT, study, page), limit)).toEqual(sorted);
+        }
+        const series = { ...study, seriesInstanceUid: seriesUid(1, 3) };
+        expect(await all((page) => index.listInstances(TENANT, series, page), 2)).toEqual(
+          sorted.filter((record) => record.seriesInstanceUid === series.seriesInstanceUid),
+        );
+        expect(await index.listInstances(TENANT, { studyInstanceUid: '9' }, { limit: 5 })).toEqual({
+          items: [],
+          next: undefined,
+        });
+      });
+
+      it('answer a cursor that is none with bad-request', async () => {
+        const page = { limit: 5, after: '{"no":"cursor"' };
+        await expect(index.listInstances(TENANT, { studyInstanceUid: '1' }, page)).rejects.toMatchObject({
+          code: 'bad-request',
+        });
+      });
+
+      it('show all conflicts of a tenant', async () => {
+        const conflicts = [3, 1, 2].map((study) => instanceRecord({ study, bytes: 'x', state: 'conflict' }));
+        await index.createInstances([instanceRecord(), ...conflicts]);
+        const { count, records } = await index.listConflicts(TENANT, 2);
+        expect(count).toBe(3);
+        expect(records).toEqual([conflicts[1], conflicts[2]]);
+      });
+    });
+
+    describe('recounting', () => {
+      it('derives series and study from their instances', async () => {
+        const records = [
+          instanceRecord({ series: 2, instance: 1, pack: 3, attributes: { '00100020': json('LO', 'late') } }),
+          instanceRecord({
+            series: 1,
+            instance: 2,
+            pack: 2,
+            sopClassUid: MR,
+            attributes: { '0008103E': json('LO', 'Second'), '00100020': json('LO', 'first') },
+          }),
+          instanceRecord({
+            series: 1,
+            instance: 1,
+            pack: 2,
+            offsetBytes: 300,
+            attributes: { '00100020': json('LO', 'no') },
+          }),
+        ];
+        await index.createInstances(records);
+        expect(await index.getStudy(TENANT, records[0]!)).toBeUndefined();
+        expect(await index.listSeries(TENANT, records[0]!)).toEqual([]);
+        for (const record of records) await index.recount(TENANT, record);
+
+        const study = await index.getStudy(TENANT, records[0]!);
+        expect(study).toEqual({
+          tenant: TENANT,
+          studyInstanceUid: studyUid(1),
+          attributes: expect.objectContaining({ '00100020': json('LO', 'first'), '00080020': json('DA', '20240115') }),
+          modalities: ['CT', 'MR'],
+          sopClassUids: [CT, MR],
+          seriesCount: 2,
+          instanceCount: 3,
+        });
+        expect(study?.attributes).not.toHaveProperty('0008103E');
+        const first = await index.getSeries(TENANT, records[1]!);
+        expect(first).toEqual({
+          tenant: TENANT,
+          studyInstanceUid: studyUid(1),
+          seriesInstanceUid: seriesUid(1, 1),
+          attributes: expect.objectContaining({ '0008103E': json('LO', 'Second'), '00080060': json('CS', 'MR') }),
+          instanceCount: 2,
+        });
+        expect(first?.attributes).not.toHaveProperty('00100020');
+        expect(first?.attributes).not.toHaveProperty('00200013');
+        const listed = await index.listSeries(TENANT, records[0]!);
+        expect(listed.map(({ seriesInstanceUid }) => seriesInstanceUid)).toEqual([seriesUid(1, 1), seriesUid(1, 2)]);
+        expect(listed[0]).toEqual(first);
+      });
+
+      it('changes nothing when it is done again, and knows nothing of what is not there', async () => {
+        const record = instanceRecord();
+        await index.createInstances([record]);
+        await index.recount(TENANT, record);
+        const before = [await index.getStudy(TENANT, record), await index.getSeries(TENANT, record)];
+        await Promise.all([index.recount(TENANT, record), index.recount(TENANT, record)]);
+        await index.recount(TENANT, instanceRecord({ series: 8 }));
+        await index.recount(TENANT, instanceRecord({ study: 8 }));
+        expect([await index.getStudy(TENANT, record), await index.getSeries(TENANT, record)]).toEqual(before);
+        expect(await index.getStudy(TENANT, instanceRecord({ study: 8 }))).toBeUndefined();
+      });
+
+      it('does not count conflicts, and follows the instance that is first', async () => {
+        const late = instanceRecord({
+          pack: 5,
+          attributes: { '00100020': json('LO', 'late'), '00080060': json('CS', 'OT') },
+        });
+        await index.createInstances([
+          late,
+          instanceRecord({ bytes: 'x', pack: 1, sopClassUid: MR, state: 'conflict' }),
+        ]);
+        await index.recount(TENANT, late);
+        expect(await index.getStudy(TENANT, late)).toMatchObject({
+          instanceCount: 1,
+          modalities: ['OT'],
+          sopClassUids: [CT],
+        });
+
+        const early = instanceRecord({ instance: 2, pack: 4, attributes: { '00100020': json('LO', 'early') } });
+        await index.createInstances([early]);
+        await index.recount(TENANT, early);
+        const study = await index.getStudy(TENANT, late);
+        expect(study).toMatchObject({
+          instanceCount: 2,
+          modalities: ['CT'],
+          attributes: { '00100020': json('LO', 'early') },
+        });
+
+        const first = instanceRecord({
+          bytes: 'y',
+          pack: 3,
+          sopClassUid: MR,
+          attributes: { '00100020': json('LO', 'first') },
+        });
+        expect(await index.replaceCurrent(first, late)).toBe(true);
+        await index.recount(TENANT, first);
+        expect(await index.getStudy(TENANT, late)).toMatchObject({
+          instanceCount: 2,
+          modalities: ['MR'],
+          sopClassUids: [CT, MR],
+          attributes: { '00100020': json('LO', 'first') },
+        });
+      });
+
+      it('is exact when many write at once', async () => {
+        const records = Array.from({ length: 60 }, (_, i) => instanceRecord({ series: 1 + (i % 3), instance: i }));
+        await Promise.all(
+          records.map(async (record) => {
+            await index.createInstances([record]);
+            await index.recount(TENANT, record);
+          }),
+        );
+        expect(await index.getStudy(TENANT, records[0]!)).toMatchObject({ seriesCount: 3, instanceCount: 60 });
+        const series = await index.listSeries(TENANT, records[0]!);
+        expect(series.map(({ instanceCount }) => instanceCount)).toEqual([20, 20, 20]);
+      });
+    });
+
+    describe('packs', () => {
+      it('are created once', async () => {
+        const pack = packRecord();
+        expect(await index.getPack(TENANT, pack)).toBeUndefined();
+        expect(await index.createPack(pack)).toBeUndefined();
+        expect(await index.createPack({ ...pack, lengthBytes: 99 })).toEqual(pack);
+        expect(await index.getPack(TENANT, pack)).toEqual(pack);
+        expect(await index.getPack('hospital-b', pack)).toBeUndefined();
+      });
+
+      it('change fields from the states given, and no others', async () => {
+        const pack = packRecord();
+        await index.createPack(pack);
+        expect(await index.updatePack(TENANT, pack, ['sealed', 'sent'], { state: 'archived' })).toBeUndefined();
+        const change = { state: 'sealed', sha256: 'ab', sealedAtMs: 5, lengthBytes: 77, instanceCount: 3 } as const;
+        const sealed = await index.updatePack(TENANT, pack, ['open'], change);
+        expect(sealed).toEqual({ ...pack, ...change });
+        expect(await index.updatePack(TENANT, pack, ['open'], change)).toBeUndefined();
+        expect(await index.updatePack(TENANT, pack, ['sealed'], {})).toEqual(sealed);
+        const { tenant: _, ...rest } = packRecord({
+          reason: 'No room.',
+          state: 'rejected',
+          sentAtMs: 6,
+          archivedAtMs: 7,
+        });
+        expect(await index.updatePack(TENANT, pack, ['sealed'], rest)).toEqual({ ...sealed, ...rest });
+        expect(await index.getPack(TENANT, pack)).toEqual({ ...sealed, ...rest });
+        expect(await index.updatePack(TENANT, packRecord({ pack: 2 }), ['open'], change)).toBeUndefined();
+      });
+
+      it('let one of many take a step', async () => {
+        const pack = packRecord();
+        await index.createPack(pack);
+        const step = (sentAtMs: number) => index.updatePack(TENANT, pack, ['open'], { state: 'sealed', sentAtMs });
+        const answers = await Promise.all([1, 2, 3, 4, 5].map(step));
+        expect(answers.filter((answer) => answer !== undefined)).toHaveLength(1);
+      });
+
+      it('go only while they are open', async () => {
+        const pack = packRecord();
+        await index.deletePack(TENANT, pack);
+        await index.createPack(pack);
+        await index.deletePack(TENANT, pack);
+        expect(await index.getPack(TENANT, pack)).toBeUndefined();
+        await index.createPack({ ...pack, state: 'sealed' });
+        await expect(index.deletePack(TENANT, pack)).rejects.toMatchObject({ code: 'conflict' });
+        expect(await index.getPack(TENANT, pack)).toEqual({ ...pack, state: 'sealed' });
+      });
+
+      it('are listed by study, by series and by state, oldest first', async () => {
+        const packs = [4, 2, 3, 1].map((pack) => packRecord({ pack, state: pack === 3 ? 'sealed' : 'open' }));
+        const elsewhere = packRecord({ pack: 5, seriesInstanceUid: seriesUid(1, 2) });
+        for (const pack of [...packs, elsewhere, packRecord({ pack: 6, study: 2 })]) await index.createPack(pack);
+        const ids = (list: readonly { packId: string }[]) => list.map((pack) => pack.packId);
+        expect(ids(await index.listPacks(TENANT, { studyInstanceUid: studyUid(1) }))).toEqual(
+          [1, 2, 3, 4, 5].map(packId),
+        );
+        expect(ids(await index.listPacks(TENANT, packs[0]!))).toEqual([1, 2, 3, 4].map(packId));
+        for (const limit of [1, 2, 3, 10]) {
+          const open = await all((page) => index.packsInState(TENANT, 'open', page), limit);
+          expect(ids(open)).toEqual([1, 2, 4, 5, 6].map(packId));
+        }
+        expect(await index.packsInState(TENANT, 'sealed', { limit: 1 })).toEqual({
+          items: [packs[2]],
+          next: undefined,
+        });
+        expect(await index.packsInState('hospital-b', 'open', { limit: 1 })).toEqual({ items: [], next: undefined });
+      });
+
+      it('add up by state', async () => {
+        await index.createPack(packRecord({ pack: 1, lengthBytes: 10, instanceCount: 2 }));
+        await index.createPack(packRecord({ pack: 2, lengthBytes: 5, instanceCount: 1 }));
+        await index.createPack(packRecord({ pack: 3, lengthBytes: 2 ** 40, instanceCount: 7, state: 'archived' }));
+        const none = { packs: 0, instances: 0, bytes: 0, oldestCreatedAtMs: undefined };
+        expect(await index.packTotals(TENANT)).toEqual({
+          open: { packs: 2, instances: 3, bytes: 15, oldestCreatedAtMs: packRecord({ pack: 1 }).createdAtMs },
+          sealed: none,
+          sent: none,
+          archived: { packs: 1, instances: 7, bytes: 2 ** 40, oldestCreatedAtMs: packRecord({ pack: 3 }).createdAtMs },
+          rejected: none,
+        });
+      });
+    });
+
+    it('answers what was asked before it is closed, and nothing after', async () => {
+      const record = instanceRecord();
+      const asked = index.createInstances([record]);
+      await Promise.all([index.close(), index.close()]);
+      expect(await asked).toEqual([undefined]);
+      await expect(index.getInstance(TENANT, record)).rejects.toMatchObject({ code: 'unavailable' });
+    });
+
+    searchContract(() => index);
+  });
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+async function all<T>(
+  list: (page: { limit: number; after?: string }) => Promise<Page<T>>,
+  limit: number,
+): Promise<readonly T[]> {
+  const items: T[] = [];
+  let after: string | undefined;
+  do {
+    const page = await list(after === undefined ? { limit } : { limit, after });
+    expect(page.items.length).toBeLessThanOrEqual(limit);
+    items.push(...page.items);
+    after = page.next;
+  } while (after !== undefined);
+  return items;
+}
