@@ -4,6 +4,14 @@
  * and length. PS3.5 §7. Reading is part10.ts; text is charset.ts; JSON is dicom-json.ts.
  */
 
+/** Bytes as characters of ISO 8859-1, of which the default repertoire (PS3.5 §6.1.1) is a part. */
+export function latin1(bytes: Uint8Array, start: number, end: number): string {
+  if (end - start > 48) return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('latin1');
+  let text = '';
+  for (let i = start; i < end; i++) text += String.fromCharCode(bytes[i]!);
+  return text;
+}
+
 /** Value Representations of PS3.5 §6.2. */
 export type Vr =
   | 'AE' | 'AS' | 'AT' | 'CS' | 'DA' | 'DS' | 'DT' | 'FD' | 'FL' | 'IS' | 'LO' | 'LT' | 'OB' | 'OD' | 'OF' | 'OL' | 'OV'
@@ -88,7 +96,7 @@ export class DataSet {
     while (end > start && (value[end - 1] === 0x20 || value[end - 1] === 0)) end--;
     while (start < end && value[start] === 0x20) start++;
     if (start === end) return undefined;
-    return String.fromCharCode(...value.subarray(start, Math.min(end, start + 4096)));
+    return latin1(value, start, end);
   }
 
   /** The first number of a US, SS, UL, SL, FL, FD, IS or DS value; undefined when absent, empty or not a number. */
@@ -96,16 +104,15 @@ export class DataSet {
     const element = this.get(tag);
     const value = element?.value;
     if (element === undefined || value === undefined || value.length === 0) return undefined;
-    const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
     const width = numericWidth[element.vr];
     if (width === undefined) {
       const number = Number.parseFloat((this.ascii(tag) ?? '').split('\\')[0] ?? '');
       return Number.isFinite(number) ? number : undefined;
     }
     if (value.length < width) return undefined;
+    if (element.vr === 'US') return this.littleEndian ? value[0]! | (value[1]! << 8) : value[1]! | (value[0]! << 8);
+    const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
     switch (element.vr) {
-      case 'US':
-        return view.getUint16(0, this.littleEndian);
       case 'SS':
         return view.getInt16(0, this.littleEndian);
       case 'UL':

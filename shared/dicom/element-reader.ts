@@ -26,6 +26,10 @@ const numericVrs = new Set((['US', 'SS', 'UL', 'SL', 'FL', 'FD', 'SV', 'UV', 'AT
 /** Thrown when the content of a sequence cannot be its content; the nearest sequence of defined length survives it. */
 const malformed: unique symbol = Symbol('malformed');
 
+function isPixelData(tag: number): boolean {
+  return tag === Tag.PixelData || tag === Tag.FloatPixelData || tag === Tag.DoubleFloatPixelData;
+}
+
 export interface PixelDataHead {
   readonly tag: number;
   readonly vr: Vr;
@@ -69,13 +73,18 @@ export class ElementReader {
         }
         const tag = tagAt(window.bytes, at, into.littleEndian);
         if (stop?.(tag, window.position)) return true;
-        if (tag === Tag.PixelData || tag === Tag.FloatPixelData || tag === Tag.DoubleFloatPixelData) {
+        if (tag >= Tag.FloatPixelData && isPixelData(tag)) {
           if (this.#readHead(into, at, Number.POSITIVE_INFINITY, tag, explicitVr)) this.#foundPixelData(tag);
           else this.#cutShort(tag, at);
           return true;
         }
-        const next = this.#topLevel(into, at, tag, explicitVr);
-        if (next === undefined) return true;
+        let next: number;
+        if (tag >>> 16 !== 0 && tag < 0xfffe0000) {
+          next = this.#element(into, at, Number.POSITIVE_INFINITY, 0, tag, explicitVr);
+        } else {
+          if (!this.#isStray(into, tag)) return true;
+          next = at + 8;
+        }
         window.position = window.base + next;
         this.#limits.commit();
         pixelRepresentation = this.#pixelRepresentation;
@@ -95,18 +104,15 @@ export class ElementReader {
     }
   }
 
-  /** Undefined: nothing more belongs to the data set. */
-  #topLevel(into: DataSet, at: number, tag: number, explicitVr: boolean): number | undefined {
-    if (tag === Tag.ItemDelimitationItem || tag === Tag.SequenceDelimitationItem) {
-      this.#tolerance.note('stray-delimiter', into.highestTag < 0 ? tag : into.highestTag);
-      return at + 8;
-    }
+  /** What may stand where an element should: a delimiter too many (true), or padding, which ends the data set (false). */
+  #isStray(into: DataSet, tag: number): boolean {
     if (tag === 0) {
       this.#tolerance.note('padding');
-      return undefined;
+      return false;
     }
-    if (tag >>> 16 === 0 || tag >>> 16 === 0xfffe || tag >>> 16 === 0xffff) throw malformed;
-    return this.#element(into, at, Number.POSITIVE_INFINITY, 0, tag, explicitVr);
+    if (tag !== Tag.ItemDelimitationItem && tag !== Tag.SequenceDelimitationItem) throw malformed;
+    this.#tolerance.note('stray-delimiter', into.highestTag < 0 ? tag : into.highestTag);
+    return true;
   }
 
   #endOfTopLevel(into: DataSet, at: number): void {

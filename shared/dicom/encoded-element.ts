@@ -2,7 +2,7 @@
  * A data element as the reader finds it: where its value lies, and the value itself as a view on the bytes read, made
  * only when somebody asks for it. Most elements are never looked at, and a view costs more than all the rest of one.
  */
-import type { DataSet, Element, Vr } from './data-set.ts';
+import { type DataSet, type Element, latin1, type Vr } from './data-set.ts';
 
 export class EncodedElement implements Element {
   readonly tag: number;
@@ -41,7 +41,13 @@ export class EncodedElement implements Element {
 /** The Defined Terms of Specific Character Set (0008,0005), trimmed; the first may be empty (PS3.3 §C.12.1.1.2). */
 export function characterSetsOf(value: Uint8Array | undefined): readonly string[] {
   if (value === undefined || value.length === 0) return [];
-  return String.fromCharCode(...value.subarray(0, 1024))
-    .split('\\')
-    .map((term) => term.replaceAll('\0', '').trim());
+  const text = latin1(value, 0, Math.min(value.length, 1024));
+  if (text === lastText) return lastTerms;
+  lastTerms = text.split('\\').map((term) => term.replaceAll('\0', '').trim());
+  lastText = text;
+  return lastTerms;
 }
+
+// Nearly all data sets of an archive name the same sets: the last answer is mostly the next one.
+let lastText = '';
+let lastTerms: readonly string[] = [];

@@ -73,12 +73,14 @@ export function readFileMeta(reader: ElementReader, fileMeta: DataSet, tolerance
     tolerance.note('implicit-file-meta');
     explicitVr = false;
   }
+  let declared: number | undefined;
   return reader.read(fileMeta, explicitVr, (tag, offsetBytes) => {
     if (tag >>> 16 !== 2) return true;
     // Deflated bytes may look like anything, group 0002 too: there the group length must be believed.
-    return (
-      declaredEnd(fileMeta) === offsetBytes && transferSyntaxOf(fileMeta.ascii(Tag.TransferSyntaxUID) ?? '').deflated
-    );
+    if (fileMeta.highestTag < Tag.TransferSyntaxUID) return false;
+    declared ??= declaredEnd(fileMeta) ?? -1;
+    if (declared !== offsetBytes) return false;
+    return transferSyntaxOf(fileMeta.ascii(Tag.TransferSyntaxUID) ?? '').deflated;
   });
 }
 
