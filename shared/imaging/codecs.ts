@@ -55,6 +55,14 @@ export function canDecode(transferSyntaxUid: string): boolean {
   return decoders[transferSyntaxOf(transferSyntaxUid).codec] !== undefined;
 }
 
+/** Upper estimate of what decoding and drawing one frame takes: wavelets in 32-bit words twice, values, picture, scaling. */
+export function memoryNeededBytes(attributes: ImageAttributes, transferSyntaxUid: string): number {
+  const { rows, columns, samplesPerPixel, bitsAllocated } = attributes;
+  const samples = rows * columns * samplesPerPixel;
+  const codecBytes = transferSyntaxOf(transferSyntaxUid).encapsulated ? 12 : 0;
+  return samples * (codecBytes + 2 * Math.ceil(bitsAllocated / 8) + 2);
+}
+
 /**
  * @param frame the bytes of one frame, its fragments joined; never changed
  * @throws ArchiveError `cannot-render`, whatever the bytes hold

@@ -38,8 +38,6 @@ export async function encodePicture(
     mediaType === 'image/jpeg'
       ? image.toColourspace(channels === 1 ? 'b-w' : 'srgb').jpeg({ quality, chromaSubsampling: '4:4:4' })
       : image.toColourspace(channels === 1 ? 'b-w' : 'srgb').png({ compressionLevel: PNG_COMPRESSION_LEVEL });
-  const bytes = await encoded.toBuffer();
-  return bytes.byteLength === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer
-    ? new Uint8Array(bytes.buffer)
-    : new Uint8Array(bytes);
+  // Copied: the memory of libvips cannot be transferred between threads.
+  return new Uint8Array(await encoded.toBuffer());
 }

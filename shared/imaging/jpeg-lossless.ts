@@ -128,7 +128,7 @@ function decodeRowFromLeft(
     const entry = table[window >>> 16]!;
     const length = entry >>> 8;
     const category = entry & 0xff;
-    if (entry === 0 || length + category > 24) {
+    if (entry === 0 || category > 15 || length + category > 24) {
       reader.bit = bit;
       value = (value + difference(reader, table)) & 0xffff;
       bit = reader.bit;

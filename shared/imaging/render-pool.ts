@@ -6,14 +6,14 @@
 import { Worker } from 'node:worker_threads';
 import { ArchiveError } from '../errors.ts';
 import type { RenderRequest } from './render.ts';
-import type { WorkerAnswer } from './render-worker.ts';
+import type { WorkerAnswer, WorkerSettings } from './render-worker.ts';
 
 export interface RenderPoolOptions {
   /** Worker threads at most. */
   readonly threads?: number;
   /** From the moment a thread takes the request; a thread's start counts. */
   readonly timeoutMs?: number;
-  /** Of a thread's JavaScript heap. Decoded pixels lie outside of it, bounded by the codecs' own limits. */
+  /** What one frame may take in a thread: larger ones are refused by an estimate, before anything is decoded. */
   readonly memoryMb?: number;
   /** Requests that may wait for a thread. */
   readonly maxWaiting?: number;
@@ -43,10 +43,13 @@ interface Thread {
   timer: NodeJS.Timeout | undefined;
 }
 
+/** Of JavaScript objects in a thread: pixels lie outside of the heap, so little is needed whatever the frame. */
+const HEAP_MB = 256;
+
 const closed = () => new ArchiveError('unavailable', 'The renderer is closing; ask again later');
 
 export function createRenderPool(options: RenderPoolOptions = {}): RenderPool {
-  const { threads: maxThreads = 2, timeoutMs = 10_000, memoryMb = 512 } = options;
+  const { threads: maxThreads = 2, timeoutMs = 10_000, memoryMb = 1024 } = options;
   const maxWaiting = options.maxWaiting ?? 64 * maxThreads;
   const workerUrl = options.workerUrl ?? besideThisModule();
   const threads = new Set<Thread>();
@@ -55,7 +58,8 @@ export function createRenderPool(options: RenderPoolOptions = {}): RenderPool {
   let open = true;
 
   function start(): Thread {
-    const worker = new Worker(workerUrl, { resourceLimits: { maxOldGenerationSizeMb: memoryMb } });
+    const workerData: WorkerSettings = { memoryBytes: memoryMb * 1024 * 1024 };
+    const worker = new Worker(workerUrl, { workerData, resourceLimits: { maxOldGenerationSizeMb: HEAP_MB } });
     const thread: Thread = { worker, job: undefined, timer: undefined };
     worker.on('message', (answer: WorkerAnswer) => {
       settle(thread, answer);

@@ -2,9 +2,16 @@
  * The worker thread of render-pool.ts: takes one request at a time, answers with bytes or with an error's code and
  * sentence, and hands buffers over instead of copying them.
  */
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { ArchiveError, type ErrorCode } from '../errors.ts';
+import { memoryNeededBytes } from './codecs.ts';
+import { cannotRender } from './decoded-frame.ts';
 import { type RenderRequest, renderFrame } from './render.ts';
+
+export interface WorkerSettings {
+  /** What one frame may take. */
+  readonly memoryBytes: number;
+}
 
 export type WorkerAnswer =
   | { readonly kind: 'rendered'; readonly bytes: Uint8Array<ArrayBuffer> }
@@ -17,15 +24,22 @@ export type WorkerAnswer =
   | { readonly kind: 'failed'; readonly stack: string };
 
 /** Answers on the port that the pool gave; called once, at the end of this module, when it runs as a worker. */
-function serve(port: NonNullable<typeof parentPort>): void {
+function serve(port: NonNullable<typeof parentPort>, { memoryBytes }: WorkerSettings): void {
   port.on('message', async (request: RenderRequest) => {
-    const answer = await answerTo(request);
+    const answer = await answerTo(request, memoryBytes);
     port.postMessage(answer, answer.kind === 'rendered' ? [answer.bytes.buffer] : []);
   });
 }
 
-async function answerTo(request: RenderRequest): Promise<WorkerAnswer> {
+async function answerTo(request: RenderRequest, memoryBytes: number): Promise<WorkerAnswer> {
   try {
+    const neededBytes = memoryNeededBytes(request.attributes, request.transferSyntaxUid);
+    if (neededBytes > memoryBytes) {
+      throw cannotRender('The frame is too large to be rendered here; ask for it as it is', {
+        neededBytes,
+        memoryBytes,
+      });
+    }
     return { kind: 'rendered', bytes: await renderFrame(request) };
   } catch (error) {
     if (error instanceof ArchiveError) {
@@ -35,4 +49,4 @@ async function answerTo(request: RenderRequest): Promise<WorkerAnswer> {
   }
 }
 
-if (parentPort !== null) serve(parentPort);
+if (parentPort !== null) serve(parentPort, workerData as WorkerSettings);
