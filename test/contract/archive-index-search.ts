@@ -11,7 +11,17 @@ import type { InstanceRecord, Level } from '#shared/archive/records.ts';
 import type { Vr } from '#shared/dicom/data-set.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { combineDateTime, compileMatch, type MatchKey, matchKey } from '#shared/dicom/matching.ts';
-import { CT, instanceRecord, instanceUid, json, MR, seriesUid, studyUid, TENANT } from '../support/archive-records.ts';
+import {
+  CT,
+  instanceRecord,
+  instanceUid,
+  json,
+  MR,
+  otherTenant,
+  seriesUid,
+  studyUid,
+  tenant,
+} from '../support/archive-records.ts';
 
 type Asked = readonly [tag: number | readonly number[], vr: Vr, text: string];
 
@@ -23,7 +33,7 @@ const uidsOf = (level: Level, matches: readonly DicomJson[]): unknown[] =>
 
 export function searchContract(index: () => ArchiveIndex): void {
   const search = (level: Level, asked: readonly Asked[], page: Partial<Query> = {}) =>
-    index().search(TENANT, { level, keys: asked.map(keyOf), limit: 100, offset: 0, ...page });
+    index().search(tenant(), { level, keys: asked.map(keyOf), limit: 100, offset: 0, ...page });
   const found = async (level: Level, ...asked: Asked[]) => uidsOf(level, (await search(level, asked)).matches);
   const studies = (...numbers: number[]) => numbers.map(studyUid);
 
@@ -63,7 +73,7 @@ export function searchContract(index: () => ArchiveIndex): void {
           '00100020': json('LO', 'P1'),
         },
       }),
-      instanceRecord({ tenant: 'hospital-b', study: 9 }),
+      instanceRecord({ tenant: otherTenant(), study: 9 }),
     ]);
 
   describe('searching', () => {
@@ -223,7 +233,7 @@ export function searchContract(index: () => ArchiveIndex): void {
     it('does not find conflicts, nor what is another tenant’s', async () => {
       await fill();
       await indexInstances(index(), [instanceRecord({ bytes: 'other', pack: 8, sopClassUid: MR })]);
-      expect((await index().listConflicts(TENANT, 1)).count).toBe(1);
+      expect((await index().listConflicts(tenant(), 1)).count).toBe(1);
       expect(await found('instance', [0x00080018, 'UI', instanceUid(1, 1, 1)], [0x00080016, 'UI', MR])).toEqual([]);
       expect(await found('instance', [0x00080018, 'UI', instanceUid(9, 1, 1)])).toEqual([]);
       expect(await found('series', [0x0020000e, 'UI', seriesUid(9, 1)])).toEqual([]);
@@ -242,6 +252,30 @@ export function searchContract(index: () => ArchiveIndex): void {
       await expect(search('study', [], { offset: -1 })).rejects.toMatchObject({ code: 'bad-request' });
     });
 
+    it('finds by any pattern what looking at everything would find', async () => {
+      const texts = wordsOf(['a', 'b', '^'], 3);
+      await indexInstances(
+        index(),
+        texts.map((text, study) =>
+          instanceRecord({
+            study,
+            attributes: { '00100010': json('PN', { Alphabetic: text }), '00100020': json('LO', text) },
+          }),
+        ),
+      );
+      const everything = (await search('study', [], { limit: 1_000 })).matches;
+      expect(everything).toHaveLength(texts.length);
+      for (const text of wordsOf(['a', 'b', '^', '*', '?'], 3)) {
+        for (const [tag, vr] of [
+          [0x00100010, 'PN'],
+          [0x00100020, 'LO'],
+        ] as const) {
+          const expected = everything.filter(compileMatch([keyOf([tag, vr, text])]));
+          expect(await found('study', [tag, vr, text]), `${vr} ${text}`).toEqual(uidsOf('study', expected));
+        }
+      }
+    });
+
     it('finds what looking at everything would find', async () => {
       const records = fc.sample(anyInstance, { numRuns: 150, seed: 20_241 });
       await indexInstances(index(), records);
@@ -253,7 +287,7 @@ export function searchContract(index: () => ArchiveIndex): void {
         fc.asyncProperty(anyQuery, async ({ level, asked, limit, offset }) => {
           const keys = combineDateTime(asked.map(keyOf));
           const expected = uidsOf(level, everything[level].filter(compileMatch(keys)));
-          const page = await index().search(TENANT, { level, keys, limit, offset });
+          const page = await index().search(tenant(), { level, keys, limit, offset });
           expect(uidsOf(level, page.matches)).toEqual(expected.slice(offset, offset + limit));
           expect(page.more).toBe(expected.length > offset + limit);
         }),
@@ -261,6 +295,15 @@ export function searchContract(index: () => ArchiveIndex): void {
       );
     });
   });
+}
+
+/** All words of 1 to `length` letters. */
+function wordsOf(letters: readonly string[], length: number): string[] {
+  if (length === 0) return [];
+  const shorter = wordsOf(letters, length - 1);
+  return [...letters, ...shorter.flatMap((word) => letters.map((letter) => word + letter))].filter(
+    (word, i, words) => words.indexOf(word) === i,
+  );
 }
 
 const word = fc.constantFrom('a', 'A', 'ab', 'ä', 'b', 'ba', 'Ba', '山', 'a b', 'a[b]', '%', '_');
@@ -302,9 +345,19 @@ const anyInstance: fc.Arbitrary<InstanceRecord> = fc
     }),
   );
 
-const pattern = fc
-  .array(fc.oneof(word, fc.constantFrom('*', '?', '^', '=', '\\', '*')), { minLength: 1, maxLength: 5 })
-  .map((parts) => parts.join(''));
+/** Half of them with a chance to fit one of the names and texts above. */
+const pattern = fc.oneof(
+  fc
+    .tuple(
+      fc.constantFrom('', '*', '?', 'a^'),
+      word,
+      fc.constantFrom('', '*', '?', '^', '^*', '*^', '^?', '^*b', '*\\b', '=*'),
+    )
+    .map((parts) => parts.join('')),
+  fc
+    .array(fc.oneof(word, fc.constantFrom('*', '?', '^', '=', '\\', '*')), { minLength: 1, maxLength: 5 })
+    .map((parts) => parts.join('')),
+);
 const range = fc
   .tuple(fc.constantFrom('', '20231231', '20240101', '20240103'), fc.constantFrom('', '-', '-20240101', '-20240104'))
   .map(([from, to]) => (from === '' && to === '-' ? '' : from + to));

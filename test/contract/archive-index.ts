@@ -2,7 +2,7 @@
  * What every ArchiveIndex must do, whatever it is built on. It asks for nothing that a store of single items with conditional
  * writes could not give. Searches are archive-index-search.ts.
  */
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { ArchiveIndex, Page } from '#shared/archive/ports.ts';
 import type { InstanceRecord } from '#shared/archive/records.ts';
 import {
@@ -11,17 +11,19 @@ import {
   instanceRecord,
   json,
   MR,
+  newTenant,
+  otherTenant,
   packId,
   packRecord,
   seriesUid,
   studyUid,
-  TENANT,
+  tenant,
 } from '../support/archive-records.ts';
 import { searchContract } from './archive-index-search.ts';
 
 export interface MadeIndex {
   readonly index: ArchiveIndex;
-  /** Removes what it lies on; the index is closed before. */
+  /** Removes what it lies on; the index is closed before. Tests share an index, each with tenants of its own. */
   remove(): Promise<void>;
 }
 
@@ -29,11 +31,12 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
   describe(`${name} as an ArchiveIndex`, () => {
     let made: MadeIndex;
     let index: ArchiveIndex;
-    beforeEach(async () => {
+    beforeAll(async () => {
       made = await make();
       index = made.index;
     });
-    afterEach(async () => {
+    beforeEach(newTenant);
+    afterAll(async () => {
       await index.close();
       await made.remove();
     });
@@ -41,9 +44,9 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
     describe('instances', () => {
       it('are added once and come back as they were', async () => {
         const record = instanceRecord();
-        expect(await index.getInstance(TENANT, record)).toBeUndefined();
+        expect(await index.getInstance(tenant(), record)).toBeUndefined();
         expect(await index.createInstances([record])).toEqual([undefined]);
-        expect(await index.getInstance(TENANT, record)).toEqual(record);
+        expect(await index.getInstance(tenant(), record)).toEqual(record);
       });
 
       it('are never overwritten: the one that was there is answered', async () => {
@@ -52,7 +55,7 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
         const second = instanceRecord({ bytes: 'second', pack: 2 });
         const other = instanceRecord({ instance: 2 });
         expect(await index.createInstances([other, second, other])).toEqual([undefined, first, other]);
-        expect(await index.getInstance(TENANT, first)).toEqual(first);
+        expect(await index.getInstance(tenant(), first)).toEqual(first);
       });
 
       it('have conflicts under their digests beside the current one', async () => {
@@ -65,29 +68,29 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
           undefined,
           late,
         ]);
-        expect(await index.getVersions(TENANT, current)).toEqual([current, early, late]);
-        expect(await index.getInstance(TENANT, current)).toEqual(current);
-        expect(await index.getVersions(TENANT, instanceRecord({ instance: 7 }))).toEqual([]);
+        expect(await index.getVersions(tenant(), current)).toEqual([current, early, late]);
+        expect(await index.getInstance(tenant(), current)).toEqual(current);
+        expect(await index.getVersions(tenant(), instanceRecord({ instance: 7 }))).toEqual([]);
       });
 
       it('of two series or studies with one SOP Instance UID are two', async () => {
         const one = instanceRecord();
         const two: InstanceRecord = { ...instanceRecord({ series: 2 }), sopInstanceUid: one.sopInstanceUid };
         expect(await index.createInstances([one, two])).toEqual([undefined, undefined]);
-        expect((await index.getInstance(TENANT, two))?.seriesInstanceUid).toBe(two.seriesInstanceUid);
+        expect((await index.getInstance(tenant(), two))?.seriesInstanceUid).toBe(two.seriesInstanceUid);
       });
 
       it('belong to their tenant alone', async () => {
         const record = instanceRecord();
         await index.createInstances([record]);
-        await index.recount(TENANT, record);
-        const mine = instanceRecord({ tenant: 'hospital-b', bytes: 'mine' });
-        expect(await index.getInstance('hospital-b', record)).toBeUndefined();
+        await index.recount(tenant(), record);
+        const mine = instanceRecord({ tenant: otherTenant(), bytes: 'mine' });
+        expect(await index.getInstance(otherTenant(), record)).toBeUndefined();
         expect(await index.createInstances([mine])).toEqual([undefined]);
-        expect(await index.getInstance(TENANT, record)).toEqual(record);
-        expect(await index.getStudy('hospital-b', record)).toBeUndefined();
-        expect((await index.listInstances('hospital-b', record, { limit: 9 })).items).toEqual([mine]);
-        expect(await index.listConflicts('hospital-b', 9)).toEqual({ count: 0, records: [] });
+        expect(await index.getInstance(tenant(), record)).toEqual(record);
+        expect(await index.getStudy(otherTenant(), record)).toBeUndefined();
+        expect((await index.listInstances(otherTenant(), record, { limit: 9 })).items).toEqual([mine]);
+        expect(await index.listConflicts(otherTenant(), 9)).toEqual({ count: 0, records: [] });
       });
 
       it('keep UIDs, attributes and numbers of any kind', async () => {
@@ -108,9 +111,9 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
           offsetBytes: 2 ** 40,
         };
         await index.createInstances([record]);
-        expect(await index.getInstance(TENANT, record)).toEqual(record);
+        expect(await index.getInstance(tenant(), record)).toEqual(record);
         expect(
-          (await index.listInstances(TENANT, { studyInstanceUid: record.studyInstanceUid }, { limit: 1 })).items,
+          (await index.listInstances(tenant(), { studyInstanceUid: record.studyInstanceUid }, { limit: 1 })).items,
         ).toEqual([record]);
       });
 
@@ -124,9 +127,9 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
           { ...current, offsetBytes: 501 },
         ];
         for (const expected of wrong) expect(await index.replaceCurrent(better, expected)).toBe(false);
-        expect(await index.getInstance(TENANT, current)).toEqual(current);
+        expect(await index.getInstance(tenant(), current)).toEqual(current);
         expect(await index.replaceCurrent(better, current)).toBe(true);
-        expect(await index.getInstance(TENANT, current)).toEqual(better);
+        expect(await index.getInstance(tenant(), current)).toEqual(better);
         expect(await index.replaceCurrent(better, current)).toBe(false);
         expect(await index.replaceCurrent(instanceRecord({ instance: 9 }), current)).toBe(false);
       });
@@ -137,7 +140,7 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
         const rivals = Array.from({ length: 8 }, (_, i) => instanceRecord({ bytes: `rival ${i}`, pack: i }));
         const won = await Promise.all(rivals.map((rival) => index.replaceCurrent(rival, current)));
         expect(won.filter((success) => success)).toHaveLength(1);
-        expect(await index.getInstance(TENANT, current)).toEqual(rivals[won.indexOf(true)]);
+        expect(await index.getInstance(tenant(), current)).toEqual(rivals[won.indexOf(true)]);
       });
 
       it('have their conflicts replaced and removed only at the expected place', async () => {
@@ -150,11 +153,11 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
         );
         expect(await index.replaceConflict(earlier, { packId: conflict.packId, offsetBytes: 1 })).toBe(false);
         expect(await index.replaceConflict(earlier, conflict)).toBe(true);
-        expect(await index.getVersions(TENANT, current)).toEqual([current, earlier]);
+        expect(await index.getVersions(tenant(), current)).toEqual([current, earlier]);
         expect(await index.deleteConflict(conflict)).toBe(false);
         expect(await index.deleteConflict(earlier)).toBe(true);
         expect(await index.deleteConflict(earlier)).toBe(false);
-        expect(await index.getVersions(TENANT, current)).toEqual([current]);
+        expect(await index.getVersions(tenant(), current)).toEqual([current]);
       });
 
       it('are listed page by page in the order of series and instance', async () => {
@@ -174,13 +177,13 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
         );
         const study = { studyInstanceUid: studyUid(1) };
         for (const limit of [1, 2, 4, 9, 20]) {
-          expect(await all((page) => index.listInstances(TENANT, study, page), limit)).toEqual(sorted);
+          expect(await all((page) => index.listInstances(tenant(), study, page), limit)).toEqual(sorted);
         }
         const series = { ...study, seriesInstanceUid: seriesUid(1, 3) };
-        expect(await all((page) => index.listInstances(TENANT, series, page), 2)).toEqual(
+        expect(await all((page) => index.listInstances(tenant(), series, page), 2)).toEqual(
           sorted.filter((record) => record.seriesInstanceUid === series.seriesInstanceUid),
         );
-        expect(await index.listInstances(TENANT, { studyInstanceUid: '9' }, { limit: 5 })).toEqual({
+        expect(await index.listInstances(tenant(), { studyInstanceUid: '9' }, { limit: 5 })).toEqual({
           items: [],
           next: undefined,
         });
@@ -188,7 +191,7 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
 
       it('answer a cursor that is none with bad-request', async () => {
         const page = { limit: 5, after: '{"no":"cursor"' };
-        await expect(index.listInstances(TENANT, { studyInstanceUid: '1' }, page)).rejects.toMatchObject({
+        await expect(index.listInstances(tenant(), { studyInstanceUid: '1' }, page)).rejects.toMatchObject({
           code: 'bad-request',
         });
       });
@@ -196,7 +199,7 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
       it('show all conflicts of a tenant', async () => {
         const conflicts = [3, 1, 2].map((study) => instanceRecord({ study, bytes: 'x', state: 'conflict' }));
         await index.createInstances([instanceRecord(), ...conflicts]);
-        const { count, records } = await index.listConflicts(TENANT, 2);
+        const { count, records } = await index.listConflicts(tenant(), 2);
         expect(count).toBe(3);
         expect(records).toEqual([conflicts[1], conflicts[2]]);
       });
@@ -222,13 +225,13 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
           }),
         ];
         await index.createInstances(records);
-        expect(await index.getStudy(TENANT, records[0]!)).toBeUndefined();
-        expect(await index.listSeries(TENANT, records[0]!)).toEqual([]);
-        for (const record of records) await index.recount(TENANT, record);
+        expect(await index.getStudy(tenant(), records[0]!)).toBeUndefined();
+        expect(await index.listSeries(tenant(), records[0]!)).toEqual([]);
+        for (const record of records) await index.recount(tenant(), record);
 
-        const study = await index.getStudy(TENANT, records[0]!);
+        const study = await index.getStudy(tenant(), records[0]!);
         expect(study).toEqual({
-          tenant: TENANT,
+          tenant: tenant(),
           studyInstanceUid: studyUid(1),
           attributes: expect.objectContaining({ '00100020': json('LO', 'first'), '00080020': json('DA', '20240115') }),
           modalities: ['CT', 'MR'],
@@ -237,9 +240,9 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
           instanceCount: 3,
         });
         expect(study?.attributes).not.toHaveProperty('0008103E');
-        const first = await index.getSeries(TENANT, records[1]!);
+        const first = await index.getSeries(tenant(), records[1]!);
         expect(first).toEqual({
-          tenant: TENANT,
+          tenant: tenant(),
           studyInstanceUid: studyUid(1),
           seriesInstanceUid: seriesUid(1, 1),
           attributes: expect.objectContaining({ '0008103E': json('LO', 'Second'), '00080060': json('CS', 'MR') }),
@@ -247,7 +250,7 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
         });
         expect(first?.attributes).not.toHaveProperty('00100020');
         expect(first?.attributes).not.toHaveProperty('00200013');
-        const listed = await index.listSeries(TENANT, records[0]!);
+        const listed = await index.listSeries(tenant(), records[0]!);
         expect(listed.map(({ seriesInstanceUid }) => seriesInstanceUid)).toEqual([seriesUid(1, 1), seriesUid(1, 2)]);
         expect(listed[0]).toEqual(first);
       });
@@ -255,13 +258,13 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
       it('changes nothing when it is done again, and knows nothing of what is not there', async () => {
         const record = instanceRecord();
         await index.createInstances([record]);
-        await index.recount(TENANT, record);
-        const before = [await index.getStudy(TENANT, record), await index.getSeries(TENANT, record)];
-        await Promise.all([index.recount(TENANT, record), index.recount(TENANT, record)]);
-        await index.recount(TENANT, instanceRecord({ series: 8 }));
-        await index.recount(TENANT, instanceRecord({ study: 8 }));
-        expect([await index.getStudy(TENANT, record), await index.getSeries(TENANT, record)]).toEqual(before);
-        expect(await index.getStudy(TENANT, instanceRecord({ study: 8 }))).toBeUndefined();
+        await index.recount(tenant(), record);
+        const before = [await index.getStudy(tenant(), record), await index.getSeries(tenant(), record)];
+        await Promise.all([index.recount(tenant(), record), index.recount(tenant(), record)]);
+        await index.recount(tenant(), instanceRecord({ series: 8 }));
+        await index.recount(tenant(), instanceRecord({ study: 8 }));
+        expect([await index.getStudy(tenant(), record), await index.getSeries(tenant(), record)]).toEqual(before);
+        expect(await index.getStudy(tenant(), instanceRecord({ study: 8 }))).toBeUndefined();
       });
 
       it('does not count conflicts, and follows the instance that is first', async () => {
@@ -273,8 +276,8 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
           late,
           instanceRecord({ bytes: 'x', pack: 1, sopClassUid: MR, state: 'conflict' }),
         ]);
-        await index.recount(TENANT, late);
-        expect(await index.getStudy(TENANT, late)).toMatchObject({
+        await index.recount(tenant(), late);
+        expect(await index.getStudy(tenant(), late)).toMatchObject({
           instanceCount: 1,
           modalities: ['OT'],
           sopClassUids: [CT],
@@ -282,8 +285,8 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
 
         const early = instanceRecord({ instance: 2, pack: 4, attributes: { '00100020': json('LO', 'early') } });
         await index.createInstances([early]);
-        await index.recount(TENANT, early);
-        const study = await index.getStudy(TENANT, late);
+        await index.recount(tenant(), early);
+        const study = await index.getStudy(tenant(), late);
         expect(study).toMatchObject({
           instanceCount: 2,
           modalities: ['CT'],
@@ -297,8 +300,8 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
           attributes: { '00100020': json('LO', 'first') },
         });
         expect(await index.replaceCurrent(first, late)).toBe(true);
-        await index.recount(TENANT, first);
-        expect(await index.getStudy(TENANT, late)).toMatchObject({
+        await index.recount(tenant(), first);
+        expect(await index.getStudy(tenant(), late)).toMatchObject({
           instanceCount: 2,
           modalities: ['MR'],
           sopClassUids: [CT, MR],
@@ -311,11 +314,11 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
         await Promise.all(
           records.map(async (record) => {
             await index.createInstances([record]);
-            await index.recount(TENANT, record);
+            await index.recount(tenant(), record);
           }),
         );
-        expect(await index.getStudy(TENANT, records[0]!)).toMatchObject({ seriesCount: 3, instanceCount: 60 });
-        const series = await index.listSeries(TENANT, records[0]!);
+        expect(await index.getStudy(tenant(), records[0]!)).toMatchObject({ seriesCount: 3, instanceCount: 60 });
+        const series = await index.listSeries(tenant(), records[0]!);
         expect(series.map(({ instanceCount }) => instanceCount)).toEqual([20, 20, 20]);
       });
     });
@@ -323,50 +326,50 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
     describe('packs', () => {
       it('are created once', async () => {
         const pack = packRecord();
-        expect(await index.getPack(TENANT, pack)).toBeUndefined();
+        expect(await index.getPack(tenant(), pack)).toBeUndefined();
         expect(await index.createPack(pack)).toBeUndefined();
         expect(await index.createPack({ ...pack, lengthBytes: 99 })).toEqual(pack);
-        expect(await index.getPack(TENANT, pack)).toEqual(pack);
-        expect(await index.getPack('hospital-b', pack)).toBeUndefined();
+        expect(await index.getPack(tenant(), pack)).toEqual(pack);
+        expect(await index.getPack(otherTenant(), pack)).toBeUndefined();
       });
 
       it('change fields from the states given, and no others', async () => {
         const pack = packRecord();
         await index.createPack(pack);
-        expect(await index.updatePack(TENANT, pack, ['sealed', 'sent'], { state: 'archived' })).toBeUndefined();
+        expect(await index.updatePack(tenant(), pack, ['sealed', 'sent'], { state: 'archived' })).toBeUndefined();
         const change = { state: 'sealed', sha256: 'ab', sealedAtMs: 5, lengthBytes: 77, instanceCount: 3 } as const;
-        const sealed = await index.updatePack(TENANT, pack, ['open'], change);
+        const sealed = await index.updatePack(tenant(), pack, ['open'], change);
         expect(sealed).toEqual({ ...pack, ...change });
-        expect(await index.updatePack(TENANT, pack, ['open'], change)).toBeUndefined();
-        expect(await index.updatePack(TENANT, pack, ['sealed'], {})).toEqual(sealed);
+        expect(await index.updatePack(tenant(), pack, ['open'], change)).toBeUndefined();
+        expect(await index.updatePack(tenant(), pack, ['sealed'], {})).toEqual(sealed);
         const { tenant: _, ...rest } = packRecord({
           reason: 'No room.',
           state: 'rejected',
           sentAtMs: 6,
           archivedAtMs: 7,
         });
-        expect(await index.updatePack(TENANT, pack, ['sealed'], rest)).toEqual({ ...sealed, ...rest });
-        expect(await index.getPack(TENANT, pack)).toEqual({ ...sealed, ...rest });
-        expect(await index.updatePack(TENANT, packRecord({ pack: 2 }), ['open'], change)).toBeUndefined();
+        expect(await index.updatePack(tenant(), pack, ['sealed'], rest)).toEqual({ ...sealed, ...rest });
+        expect(await index.getPack(tenant(), pack)).toEqual({ ...sealed, ...rest });
+        expect(await index.updatePack(tenant(), packRecord({ pack: 2 }), ['open'], change)).toBeUndefined();
       });
 
       it('let one of many take a step', async () => {
         const pack = packRecord();
         await index.createPack(pack);
-        const step = (sentAtMs: number) => index.updatePack(TENANT, pack, ['open'], { state: 'sealed', sentAtMs });
+        const step = (sentAtMs: number) => index.updatePack(tenant(), pack, ['open'], { state: 'sealed', sentAtMs });
         const answers = await Promise.all([1, 2, 3, 4, 5].map(step));
         expect(answers.filter((answer) => answer !== undefined)).toHaveLength(1);
       });
 
       it('go only while they are open', async () => {
         const pack = packRecord();
-        await index.deletePack(TENANT, pack);
+        await index.deletePack(tenant(), pack);
         await index.createPack(pack);
-        await index.deletePack(TENANT, pack);
-        expect(await index.getPack(TENANT, pack)).toBeUndefined();
+        await index.deletePack(tenant(), pack);
+        expect(await index.getPack(tenant(), pack)).toBeUndefined();
         await index.createPack({ ...pack, state: 'sealed' });
-        await expect(index.deletePack(TENANT, pack)).rejects.toMatchObject({ code: 'conflict' });
-        expect(await index.getPack(TENANT, pack)).toEqual({ ...pack, state: 'sealed' });
+        await expect(index.deletePack(tenant(), pack)).rejects.toMatchObject({ code: 'conflict' });
+        expect(await index.getPack(tenant(), pack)).toEqual({ ...pack, state: 'sealed' });
       });
 
       it('are listed by study, by series and by state, oldest first', async () => {
@@ -374,19 +377,19 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
         const elsewhere = packRecord({ pack: 5, seriesInstanceUid: seriesUid(1, 2) });
         for (const pack of [...packs, elsewhere, packRecord({ pack: 6, study: 2 })]) await index.createPack(pack);
         const ids = (list: readonly { packId: string }[]) => list.map((pack) => pack.packId);
-        expect(ids(await index.listPacks(TENANT, { studyInstanceUid: studyUid(1) }))).toEqual(
+        expect(ids(await index.listPacks(tenant(), { studyInstanceUid: studyUid(1) }))).toEqual(
           [1, 2, 3, 4, 5].map(packId),
         );
-        expect(ids(await index.listPacks(TENANT, packs[0]!))).toEqual([1, 2, 3, 4].map(packId));
+        expect(ids(await index.listPacks(tenant(), packs[0]!))).toEqual([1, 2, 3, 4].map(packId));
         for (const limit of [1, 2, 3, 10]) {
-          const open = await all((page) => index.packsInState(TENANT, 'open', page), limit);
+          const open = await all((page) => index.packsInState(tenant(), 'open', page), limit);
           expect(ids(open)).toEqual([1, 2, 4, 5, 6].map(packId));
         }
-        expect(await index.packsInState(TENANT, 'sealed', { limit: 1 })).toEqual({
+        expect(await index.packsInState(tenant(), 'sealed', { limit: 1 })).toEqual({
           items: [packs[2]],
           next: undefined,
         });
-        expect(await index.packsInState('hospital-b', 'open', { limit: 1 })).toEqual({ items: [], next: undefined });
+        expect(await index.packsInState(otherTenant(), 'open', { limit: 1 })).toEqual({ items: [], next: undefined });
       });
 
       it('add up by state', async () => {
@@ -394,7 +397,7 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
         await index.createPack(packRecord({ pack: 2, lengthBytes: 5, instanceCount: 1 }));
         await index.createPack(packRecord({ pack: 3, lengthBytes: 2 ** 40, instanceCount: 7, state: 'archived' }));
         const none = { packs: 0, instances: 0, bytes: 0, oldestCreatedAtMs: undefined };
-        expect(await index.packTotals(TENANT)).toEqual({
+        expect(await index.packTotals(tenant())).toEqual({
           open: { packs: 2, instances: 3, bytes: 15, oldestCreatedAtMs: packRecord({ pack: 1 }).createdAtMs },
           sealed: none,
           sent: none,
@@ -406,10 +409,12 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
 
     it('answers what was asked before it is closed, and nothing after', async () => {
       const record = instanceRecord();
-      const asked = index.createInstances([record]);
-      await Promise.all([index.close(), index.close()]);
+      const own = await make();
+      const asked = own.index.createInstances([record]);
+      await Promise.all([own.index.close(), own.index.close()]);
       expect(await asked).toEqual([undefined]);
-      await expect(index.getInstance(TENANT, record)).rejects.toMatchObject({ code: 'unavailable' });
+      await expect(own.index.getInstance(tenant(), record)).rejects.toMatchObject({ code: 'unavailable' });
+      await own.remove();
     });
 
     searchContract(() => index);

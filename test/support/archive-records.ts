@@ -5,7 +5,15 @@ import type { InstanceRecord, PackRecord } from '#shared/archive/records.ts';
 import type { Vr } from '#shared/dicom/data-set.ts';
 import type { DicomJson, JsonValue } from '#shared/dicom/dicom-json-model.ts';
 
-export const TENANT = 'hospital-a';
+let tenants = 0;
+
+/** The tenant whose records are made: each test has one of its own, so that many can share an index. */
+export const tenant = (): string => `hospital-${tenants}`;
+/** Another one, which no other test has either. */
+export const otherTenant = (): string => `hospital-${tenants}-b`;
+export function newTenant(): void {
+  tenants++;
+}
 
 export interface InstanceWish {
   readonly tenant?: string;
@@ -57,7 +65,7 @@ export function instanceRecord(wish: InstanceWish = {}): InstanceRecord {
     ...wish.attributes,
   };
   return {
-    tenant: wish.tenant ?? TENANT,
+    tenant: wish.tenant ?? tenant(),
     studyInstanceUid: studyUid(study),
     seriesInstanceUid: seriesUid(study, series),
     sopInstanceUid: instanceUid(study, series, instance),
@@ -82,7 +90,7 @@ export function packRecord(
 ): PackRecord {
   const { pack = 1, study = 1, ...fields } = wish;
   return {
-    tenant: TENANT,
+    tenant: tenant(),
     studyInstanceUid: studyUid(study),
     seriesInstanceUid: seriesUid(study, 1),
     packId: packId(pack),
