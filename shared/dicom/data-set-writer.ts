@@ -36,6 +36,7 @@ export function encodeDataSet(
   characterSets?: readonly string[],
   bulk?: BulkSource,
 ): Uint8Array {
+  if (!isObject(json)) throw badJson('', 'is not an object of attributes');
   const writer = new Writer(
     transferSyntax.explicitVr,
     transferSyntax.littleEndian,

@@ -6,7 +6,7 @@
 import { asciiSlice, decodeText } from './charset.ts';
 import type { DataSet, Element, Vr } from './data-set.ts';
 import { type BulkSource, encodeDataSet } from './data-set-writer.ts';
-import type { DicomJson, JsonElement, JsonValue } from './dicom-json-model.ts';
+import type { DicomJson, JsonElement, JsonValue, PersonName } from './dicom-json-model.ts';
 import { binaryNumbers, byteOrdered, decimalNumber, integerNumber } from './json-numbers.ts';
 import { personNameOf } from './person-name.ts';
 import { tagKey } from './tags.ts';
@@ -54,11 +54,23 @@ function dataSetJson(
   for (const element of ascending(dataSet)) {
     const { tag } = element;
     if ((tag & 0xffff) === 0 || (only !== undefined && !only.has(tag))) continue;
-    const key = tagKey(tag);
+    const key = keyOf(tag);
     const converted = elementJson(element, key, dataSet, options, prefix);
     if (converted !== undefined) json[key] = converted;
   }
   return json;
+}
+
+/** Making a key and looking it up among all strings costs more than the value behind it, and most files have the same ones. */
+const keys = new Map<number, string>();
+
+function keyOf(tag: number): string {
+  let key = keys.get(tag);
+  if (key === undefined) {
+    key = tagKey(tag);
+    if (keys.size < 8192) keys.set(tag, key);
+  }
+  return key;
 }
 
 /** The reader keeps the order of the encoding, which some senders get wrong. */
@@ -221,35 +233,51 @@ function trimStart(text: string): string {
 }
 
 /**
- * The text of a DICOM JSON object, or of one of its parts, with the attributes in ascending order as §F.2.2 wants them. JSON.stringify
- * alone puts keys like `30060020`, which look like array indices, before all others.
+ * The text of a DICOM JSON object, with the attributes in ascending order as §F.2.2 wants them: JSON.stringify puts keys like
+ * `30060020`, which look like array indices, before all others, and takes longer. Lone surrogates become U+FFFD, as UTF-8 has none.
  */
 export function dicomJsonText(json: DicomJson): string {
-  return isAscending(json) ? JSON.stringify(json) : orderedText(json);
+  let text = '{';
+  for (const key of ascendingKeys(json)) text += `${text.length === 1 ? '' : ','}"${key}":${elementText(json[key]!)}`;
+  return `${text}}`;
 }
 
-function isAscending(json: DicomJson): boolean {
-  let last = '';
-  for (const key in json) {
-    if (key < last) return false;
-    last = key;
-    const element = json[key]!;
-    if (element.vr !== 'SQ' || element.Value === undefined) continue;
-    for (const item of element.Value) if (!isAscending(item as DicomJson)) return false;
+function ascendingKeys(json: DicomJson): string[] {
+  const keys = Object.keys(json);
+  for (let i = 1; i < keys.length; i++) if (keys[i]! < keys[i - 1]!) return keys.sort();
+  return keys;
+}
+
+function elementText(element: JsonElement): string {
+  const { vr, Value, InlineBinary, BulkDataURI } = element;
+  let text = `{"vr":"${vr}"`;
+  if (Value !== undefined) {
+    text += ',"Value":[';
+    for (let i = 0; i < Value.length; i++) {
+      if (i > 0) text += ',';
+      text += valueText(Value[i]!, vr);
+    }
+    text += ']';
   }
-  return true;
+  if (InlineBinary !== undefined) text += `,"InlineBinary":"${InlineBinary}"`;
+  if (BulkDataURI !== undefined) text += `,"BulkDataURI":${quoted(BulkDataURI)}`;
+  return `${text}}`;
 }
 
-function orderedText(json: DicomJson): string {
-  const members = Object.keys(json)
-    .sort()
-    .map((key) => {
-      const element = json[key]!;
-      if (element.vr !== 'SQ' || element.Value === undefined) return `"${key}":${JSON.stringify(element)}`;
-      return `"${key}":{"vr":"SQ","Value":[${element.Value.map((item) => orderedText(item as DicomJson)).join(',')}]}`;
-    });
-  return `{${members.join(',')}}`;
+function valueText(value: JsonValue, vr: Vr): string {
+  if (typeof value === 'string') return quoted(value);
+  if (typeof value === 'number') return String(value);
+  if (value === null) return 'null';
+  if (vr === 'SQ') return dicomJsonText(value as DicomJson);
+  const groups = Object.entries(value as PersonName).map(([group, name]) => `"${group}":${quoted(name)}`);
+  return `{${groups.join(',')}}`;
 }
+
+/** What must be escaped: quotation marks, backslashes, controls; surrogates are looked at closely. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: JSON does not allow them
+const special = /["\\\u0000-\u001f\ud800-\udfff]/;
+
+const quoted = (text: string): string => (special.test(text) ? JSON.stringify(text.toWellFormed()) : `"${text}"`);
 
 /**
  * The bytes of a data set, explicit VR little endian, without preamble and File Meta. Text is encoded as UTF-8 if it is not all
