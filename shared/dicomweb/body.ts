@@ -1,18 +1,27 @@
 /**
- * Response bodies: bytes that an async generator makes, as a stream that pulls them one by one. What fails once an answer has
+ * Response bodies: bytes that an iterator gives, as a stream that pulls them one by one. What fails once an answer has
  * begun can only cut the connection, so it is logged here.
  */
 import { isArchiveError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 
-/** Nothing runs before the first pull; cancelling ends the generator, whose `finally` closes what it has open. */
-export function streamOf(bytes: AsyncGenerator<Uint8Array>, log: Logger): ReadableStream<Uint8Array> {
+/** What a body is made of; `return` closes what is open, also if nothing was ever asked for. */
+export interface BodySource {
+  next(): Promise<IteratorResult<Uint8Array, unknown>>;
+  return(value?: undefined): Promise<unknown>;
+}
+
+/** Nothing runs before the first pull; cancelling waits for what is being read and ends the source. */
+export function streamOf(bytes: BodySource, log: Logger): ReadableStream<Uint8Array> {
+  let reading: Promise<unknown> = Promise.resolve();
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
         try {
-          const { done, value } = await bytes.next();
-          if (done) controller.close();
+          const next = bytes.next();
+          reading = next.catch(() => {});
+          const { done, value } = await next;
+          if (done === true) controller.close();
           else controller.enqueue(value);
         } catch (error) {
           const code = isArchiveError(error) ? error.code : 'internal';
@@ -21,19 +30,10 @@ export function streamOf(bytes: AsyncGenerator<Uint8Array>, log: Logger): Readab
         }
       },
       async cancel() {
-        await bytes.return(undefined);
+        await reading;
+        await bytes.return();
       },
     },
     { highWaterMark: 0 },
   );
-}
-
-/** The chunks of a stream; ending the iteration early cancels it. */
-export async function* chunksOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = stream.getReader();
-  try {
-    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
-  } finally {
-    await reader.cancel().catch(() => {});
-  }
 }

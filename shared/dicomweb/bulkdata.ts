@@ -7,17 +7,21 @@ import type { Archive, PackStore } from '../archive/ports.ts';
 import type { InstanceRecord, InstanceRef } from '../archive/records.ts';
 import type { Vr } from '../dicom/data-set.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
+import { frameCount } from '../dicom/frame-ranges.ts';
 import { transferSyntaxOf } from '../dicom/transfer-syntax.ts';
 import { ArchiveError } from '../errors.ts';
 import { acceptOf, negotiate, type Offer } from './accept.ts';
-import { chunksOf, streamOf } from './body.ts';
+import { streamOf } from './body.ts';
 import { swapBytes, wordBytesOf } from './byte-order.ts';
 import { entityTag, isUnchanged, notModified, rangeHeaders, rangeOf } from './conditional.ts';
 import type { Context } from './context.ts';
 import { readInflated } from './frame-source.ts';
+import { retrieveFrames } from './frames.ts';
 import type { Manifests } from './manifests.ts';
 import { multipartRelated } from './multipart.ts';
-import { getCurrent, keyOf, pathOf } from './stored-instances.ts';
+import { PackBytes } from './pack-bytes.ts';
+import { refPath } from './references.ts';
+import { getCurrent, keyOf } from './stored-instances.ts';
 
 interface Located {
   readonly offsetBytes: number;
@@ -25,6 +29,7 @@ interface Located {
   readonly vr: Vr;
 }
 
+const pixelData = '7FE00010';
 /** (0042,0011) Encapsulated Document and (0042,0012), which says what it is. */
 const encapsulatedDocument = '00420011';
 const documentMediaType = '00420012';
@@ -43,11 +48,16 @@ export async function retrieveBulkData(
   const ranges = acceptOf(context.request, context.query);
   const record = await getCurrent(archive.index, context.tenant, ref);
   const entry = await manifests.entryOf(record);
+  if (path === pixelData && entry.frames.kind === 'encapsulated') {
+    // Compressed Pixel Data has no one value: its bulk data are its frames.
+    const frameNumbers = Array.from({ length: frameCount(entry.frames) }, (_, i) => i + 1);
+    return retrieveFrames(options, context, ref, frameNumbers);
+  }
   const located = locate(entry, path);
   const { form, mediaType } = negotiate(ranges, offersFor(entry, path)).value;
   const tag = entityTag(record.digest, path, form, mediaType);
   if (isUnchanged(context.request, tag)) return notModified(tag);
-  const location = `${context.baseUrl}/${pathOf(record)}/bulkdata/${path}`;
+  const location = `${context.baseUrl}/${refPath(record)}/bulkdata/${path}`;
   const common = { etag: tag, 'cache-control': 'private, max-age=600' };
 
   if (form === 'multipart') {
@@ -132,7 +142,7 @@ async function* bytesOf(
     return;
   }
   const start = record.offsetBytes + located.offsetBytes + offsetBytes;
-  yield* chunksOf(await packs.stream(keyOf(record), { offsetBytes: start, lengthBytes }));
+  yield* await PackBytes.open(packs, keyOf(record), { offsetBytes: start, lengthBytes });
 }
 
 function needsWhole(record: InstanceRecord, located: Located): boolean {

@@ -1,12 +1,9 @@
 /**
  * What bulk bytes go through on their way to application/octet-stream, which is little endian (PS3.18 §8.7.3.3): bytes of
- * big-endian objects are turned round, one-bit frames moved to a byte of their own, deflated data sets inflated within bounds.
+ * big-endian objects are turned round, one-bit frames moved to a byte of their own.
  */
-import { promisify } from 'node:util';
-import { inflateRaw } from 'node:zlib';
 import type { Vr } from '../dicom/data-set.ts';
 import type { TransferSyntax } from '../dicom/transfer-syntax.ts';
-import { ArchiveError } from '../errors.ts';
 
 const wordBytes: Partial<Record<Vr, number>> = {
   AT: 2, OW: 2, US: 2, SS: 2,
@@ -42,21 +39,4 @@ export function realignBits(bytes: Uint8Array, bitOffset: number, bitCount: numb
   const spare = aligned.length * 8 - bitCount;
   if (spare > 0) aligned[aligned.length - 1]! &= 0xff >> spare;
   return aligned;
-}
-
-const inflate = promisify(inflateRaw);
-const MIB = 1024 * 1024;
-
-/** A deflated data set (PS3.5 §A.5) as explicit VR little endian. Error `limit-exceeded` for one that grows beyond all reason. */
-export async function inflateDataSet(bytes: Uint8Array): Promise<Uint8Array> {
-  const maxOutputLength = Math.min(512 * MIB, 100 * bytes.length + 16 * MIB);
-  return inflate(bytes, { maxOutputLength }).catch((error: unknown) => {
-    const isTooLarge = error instanceof RangeError;
-    throw isTooLarge
-      ? new ArchiveError(
-          'limit-exceeded',
-          `The deflated data set is longer than ${maxOutputLength} bytes; retrieve the instance instead.`,
-        )
-      : new ArchiveError('damaged', 'The deflated data set cannot be inflated.', {}, error);
-  });
 }

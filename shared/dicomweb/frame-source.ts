@@ -6,12 +6,13 @@
 import type { ManifestEntry } from '../archive/manifest.ts';
 import type { PackStore } from '../archive/ports.ts';
 import type { InstanceRecord } from '../archive/records.ts';
+import { inflateDataSet } from '../dicom/deflated-data-set.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
 import { type FrameTable, frameCount, frameRange, joinFragments } from '../dicom/frame-ranges.ts';
 import { EXPLICIT_VR_LITTLE_ENDIAN, type TransferSyntax, transferSyntaxOf } from '../dicom/transfer-syntax.ts';
 import { ArchiveError } from '../errors.ts';
-import { chunksOf } from './body.ts';
-import { hasBigEndianPixels, inflateDataSet, realignBits, swapBytes } from './byte-order.ts';
+import { hasBigEndianPixels, realignBits, swapBytes } from './byte-order.ts';
+import { PackBytes } from './pack-bytes.ts';
 import { keyOf } from './stored-instances.ts';
 
 export interface FrameSource {
@@ -177,7 +178,7 @@ function packSource(packs: PackStore, record: InstanceRecord): Source {
       return packs.read(keyOf(record), inPack(range));
     },
     async *stream(range) {
-      yield* chunksOf(await packs.stream(keyOf(record), inPack(range)));
+      yield* await PackBytes.open(packs, keyOf(record), inPack(range));
     },
   };
 }

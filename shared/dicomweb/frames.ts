@@ -13,7 +13,8 @@ import type { Context } from './context.ts';
 import { type FrameSource, openFrames } from './frame-source.ts';
 import type { Manifests } from './manifests.ts';
 import { multipartRelated, type Part } from './multipart.ts';
-import { getCurrent, pathOf } from './stored-instances.ts';
+import { refPath } from './references.ts';
+import { getCurrent } from './stored-instances.ts';
 
 /** Names under which clients ask for the same codestream; PS3.18 has changed its own more than once. */
 const alsoKnownAs: Readonly<Record<string, readonly string[]>> = {
@@ -47,7 +48,7 @@ export async function retrieveFrames(
   const tag = entityTag(record.digest, form, mediaType, frameNumbers.join());
   if (isUnchanged(context.request, tag)) return notModified(tag);
   const label = `${mediaType}; transfer-syntax=${frames.givenTransferSyntaxUid}`;
-  const location = (frameNumber: number): string => `${context.baseUrl}/${pathOf(record)}/frames/${frameNumber}`;
+  const location = (frameNumber: number): string => `${context.baseUrl}/${refPath(record)}/frames/${frameNumber}`;
   const common = { etag: tag, 'cache-control': 'private, max-age=600' };
 
   if (form === 'multipart') {

@@ -11,8 +11,8 @@ import { entityTag, isUnchanged, notModified } from './conditional.ts';
 import { chooseCoding, encodeBody } from './content-coding.ts';
 import type { Context } from './context.ts';
 import { entryIn, type LoadedManifest, type Manifests } from './manifests.ts';
-import type { AnyRef } from './routes.ts';
-import { inPackOrder, inViewingOrder, listStored, pathOf, type StoredInstance } from './stored-instances.ts';
+import { type AnyRef, refPath } from './references.ts';
+import { inPackOrder, inViewingOrder, listStored, type StoredInstance } from './stored-instances.ts';
 
 /** Up to here the manifests of a series are held together so that its instances come in viewing order; beyond it pack by pack. */
 const maximumOrderedInstances = 5000;
@@ -56,7 +56,7 @@ async function* jsonArray(
   for (const series of bySeries(instances)) {
     const texts = series.length <= maximumOrderedInstances ? viewingOrder(ahead, series) : packOrder(ahead, series);
     for await (const { instance, metadata } of texts) {
-      yield separator + absolute(metadata, `${baseUrl}/${pathOf(instance)}/bulkdata/`);
+      yield separator + absolute(metadata, `${baseUrl}/${refPath(instance)}/bulkdata/`);
       separator = ',\n';
     }
   }

@@ -18,10 +18,11 @@ import { type FrameSource, openFrames } from './frame-source.ts';
 import { assertFramesExist } from './frames.ts';
 import type { Manifests } from './manifests.ts';
 import { multipartRelated, type Part } from './multipart.ts';
+import { type AnyRef, refPath, unknownReference } from './references.ts';
 import { parseRenderParameters, type RenderParameters, viewportFor } from './render-parameters.ts';
-import type { AnyRef, Resource } from './routes.ts';
+import type { Resource } from './routes.ts';
 import { addWarning } from './search.ts';
-import { getCurrent, inViewingOrder, listStored, pathOf } from './stored-instances.ts';
+import { getCurrent, inViewingOrder, listStored } from './stored-instances.ts';
 
 /** One frame to one picture; RenderPool's `render`. */
 export type Render = (request: RenderRequest) => Promise<Uint8Array>;
@@ -73,7 +74,7 @@ export async function retrieveRendered(
   for (const text of parameters.warnings) addWarning(headers, context.baseUrl, text);
   const picture = await pictures(options, record, entry, frames, parameters, mediaType);
   const location = (frameNumber: number): string =>
-    `${context.baseUrl}/${pathOf(record)}/frames/${frameNumber}/rendered`;
+    `${context.baseUrl}/${refPath(record)}/frames/${frameNumber}/rendered`;
   if (form === 'multipart') {
     const parts = pictureParts(picture, frameNumbers, mediaType, location);
     const { contentType, body } = multipartRelated(mediaType, parts);
@@ -146,7 +147,7 @@ async function representativeOf(archive: Archive, context: Context, ref: AnyRef)
   const series = (await archive.index.listSeries(context.tenant, ref)).toSorted(
     (a, b) => b.instanceCount - a.instanceCount,
   );
-  if (series.length === 0) throw new ArchiveError('not-found', 'The archive has no such study.', { ...ref });
+  if (series.length === 0) throw unknownReference(ref);
   for (const { studyInstanceUid, seriesInstanceUid } of series.slice(0, seriesTriedForThumbnail)) {
     const middle = await middleImage(archive, context, { studyInstanceUid, seriesInstanceUid });
     if (middle !== undefined) return middle;

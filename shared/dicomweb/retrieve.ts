@@ -6,18 +6,18 @@
 import type { Archive } from '../archive/ports.ts';
 import { ArchiveError } from '../errors.ts';
 import { acceptOf, negotiate, type Offer } from './accept.ts';
-import { chunksOf, streamOf } from './body.ts';
+import { streamOf } from './body.ts';
 import { entityTag, isUnchanged, notModified, rangeHeaders, rangeOf } from './conditional.ts';
 import type { Context } from './context.ts';
 import type { Manifests } from './manifests.ts';
 import { multipartRelated, type Part } from './multipart.ts';
-import type { AnyRef } from './routes.ts';
+import { PackBytes } from './pack-bytes.ts';
+import { type AnyRef, fileNameOf, refPath } from './references.ts';
 import {
   getCurrent,
   inPackOrder,
   keyOf,
   listStored,
-  pathOf,
   readStored,
   type StoredInstance,
   storedInstance,
@@ -84,7 +84,7 @@ async function* parts(
       headers: {
         'Content-Type': mediaTypeOf(instance),
         'Content-Length': String(instance.lengthBytes),
-        'Content-Location': `${context.baseUrl}/${pathOf(instance)}`,
+        'Content-Location': `${context.baseUrl}/${refPath(instance)}`,
       },
       body,
     };
@@ -98,17 +98,17 @@ async function singlePart(
   tag: string,
 ): Promise<Response> {
   const range = rangeOf(context.request, instance.lengthBytes, tag);
-  const bytes = await archive.packs.stream(keyOf(instance), {
+  const bytes = await PackBytes.open(archive.packs, keyOf(instance), {
     offsetBytes: instance.offsetBytes + (range?.offsetBytes ?? 0),
     lengthBytes: range?.lengthBytes ?? instance.lengthBytes,
   });
-  return new Response(streamOf(chunksOf(bytes), context.log), {
+  return new Response(streamOf(bytes, context.log), {
     status: range === undefined ? 200 : 206,
     headers: {
       ...rangeHeaders(range, instance.lengthBytes),
       'content-type': mediaTypeOf(instance),
-      'content-location': `${context.baseUrl}/${pathOf(instance)}`,
-      'content-disposition': `attachment; filename="${instance.sopInstanceUid}.dcm"`,
+      'content-location': `${context.baseUrl}/${refPath(instance)}`,
+      'content-disposition': `attachment; filename="${fileNameOf(instance)}.dcm"`,
       etag: tag,
     },
   });

@@ -2,17 +2,14 @@
  * The resources of PS3.18 that this service has, by their paths below the mount path (Tables 10.4.1-1 to 10.6.1-1), the
  * references they name, and the part of the service (search, retrieve, render) that answers each. Knows no handlers.
  */
-import { keyPartOf } from '../archive/keys.ts';
 import type { InstanceRef, Level, SeriesRef, StudyRef } from '../archive/records.ts';
 
 import { ArchiveError } from '../errors.ts';
 import { mountPath } from './base-url.ts';
+import type { AnyRef } from './references.ts';
 
 /** The parts a deployment may mount on their own. */
 export type ServicePart = 'search' | 'retrieve' | 'render';
-
-/** What narrows a search or names the object of a retrieval. */
-export type AnyRef = StudyRef | SeriesRef | InstanceRef;
 
 export type Resource =
   | { readonly kind: 'search'; readonly level: Level; readonly within: StudyRef | SeriesRef | undefined }
@@ -98,9 +95,10 @@ function levelOf(word: string | undefined): Level | undefined {
   return word === 'series' ? 'series' : word === 'instances' ? 'instance' : undefined;
 }
 
+/** Whether it is a valid one is settled when nothing is found under it (references.ts). */
 function uid(text: string | undefined, what: string): string {
-  // Where a sender's UID was none, what stands for it in keys and references is no UID either, and can be asked for.
-  if (text !== undefined && keyPartOf(text) === text) return text;
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  if (text !== undefined && text.length > 0 && text.length <= 256 && !/[\u0000-\u001f\u007f]/.test(text)) return text;
   throw new ArchiveError(
     'bad-request',
     `The ${what} Instance UID in the path is not a UID: at most 64 digits and dots, such as 1.2.840.10008.1.`,

@@ -9,6 +9,7 @@ import { combineDateTime, type MatchKey, matchKey } from '../dicom/matching.ts';
 import { dictionaryVr, tagKey } from '../dicom/tags.ts';
 import { acceptOf, negotiate } from './accept.ts';
 import type { Context } from './context.ts';
+import { malformedReference, refPath } from './references.ts';
 import { type PageLimits, parseSearch, type SearchParameters } from './search-parameters.ts';
 
 /** Across studies a client pages; within one study clients expect everything at once, so the bound is only a guard. */
@@ -22,15 +23,15 @@ const returned: Readonly<Record<Level, { always: readonly number[]; whenKnown: r
       0x00080020, 0x00080030, 0x00080050, 0x00080061, 0x00080090, 0x00100010, 0x00100020, 0x00100030, 0x00100040,
       0x0020000d, 0x00200010, 0x00201206, 0x00201208,
     ],
-    whenKnown: [0x00080201, 0x00081030],
+    whenKnown: [0x00080056, 0x00080201, 0x00081030],
   },
   series: {
     always: [0x00080060, 0x0020000e, 0x00200011, 0x00201209],
-    whenKnown: [0x00080201, 0x0008103e, 0x00400244, 0x00400245, 0x00400275],
+    whenKnown: [0x00080056, 0x00080201, 0x0008103e, 0x00400244, 0x00400245, 0x00400275],
   },
   instance: {
     always: [0x00080016, 0x00080018, 0x00200013],
-    whenKnown: [0x00080201, 0x00280008, 0x00280010, 0x00280011, 0x00280100],
+    whenKnown: [0x00080056, 0x00080201, 0x00083002, 0x00280008, 0x00280010, 0x00280011, 0x00280100],
   },
 };
 
@@ -56,6 +57,8 @@ export async function search(archive: Archive, context: Context, target: SearchT
   const { level } = target;
   const { limit, offset } = parameters;
   const page = await archive.index.search(context.tenant, { level, keys, limit, offset });
+  const malformed = target.within && malformedReference(target.within);
+  if (malformed !== undefined && page.matches.length === 0) throw malformed;
   if (page.more) addWarning(headers, context.baseUrl, 'There are additional results that can be requested');
   const answers = page.matches.map((match) => answer(match, target, parameters, context.baseUrl));
   return new Response(JSON.stringify(answers), { headers });
@@ -82,7 +85,6 @@ function answer(match: DicomJson, target: SearchTarget, parameters: SearchParame
   for (const tag of [0x0020000d, 0x0020000e]) copy(match, found, tag, false);
   for (const tag of parameters.included) copy(match, found, tag, false);
   found['00080005'] = { vr: 'CS', Value: ['ISO_IR 192'] };
-  found['00080056'] = { vr: 'CS', Value: ['ONLINE'] };
   found['00081190'] = { vr: 'UR', Value: [retrieveUrl(match, target.level, baseUrl)] };
   return Object.fromEntries(Object.entries(found).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
@@ -101,10 +103,11 @@ function copy(from: DicomJson, to: DicomJson, tag: number, evenIfEmpty: boolean)
 }
 
 function retrieveUrl(match: DicomJson, level: Level, baseUrl: string): string {
-  const study = `${baseUrl}/studies/${uidOf(match['0020000D'])}`;
-  if (level === 'study') return study;
-  const series = `${study}/series/${uidOf(match['0020000E'])}`;
-  return level === 'series' ? series : `${series}/instances/${uidOf(match['00080018'])}`;
+  const studyInstanceUid = uidOf(match['0020000D']);
+  if (level === 'study') return `${baseUrl}/${refPath({ studyInstanceUid })}`;
+  const series = { studyInstanceUid, seriesInstanceUid: uidOf(match['0020000E']) };
+  if (level === 'series') return `${baseUrl}/${refPath(series)}`;
+  return `${baseUrl}/${refPath({ ...series, sopInstanceUid: uidOf(match['00080018']) })}`;
 }
 
 const uidOf = (element: JsonElement | undefined): string => String(element?.Value?.[0] ?? '');

@@ -14,6 +14,7 @@ import { retrieveFrames } from './frames.ts';
 import { createManifests } from './manifests.ts';
 import { retrieveMetadata } from './metadata.ts';
 import { problemResponse } from './problem.ts';
+import { logFieldsOf } from './references.ts';
 import { type Render, retrieveRendered } from './rendered.ts';
 import { retrieveInstances } from './retrieve.ts';
 import { type Resource, resourceOf, type ServicePart, servicePartOf } from './routes.ts';
@@ -68,8 +69,9 @@ export function createDicomwebService(options: DicomwebOptions): Service {
           'No DICOMweb resource has this path; the conformance statement lists those there are.',
         );
       }
+      const ref = 'ref' in resource ? resource.ref : resource.within;
       // The query string may name a patient: it never reaches the log.
-      requestLog = log.child({ resource: resource.kind, ...('ref' in resource ? resource.ref : resource.within) });
+      requestLog = log.child({ resource: resource.kind, ...(ref && logFieldsOf(ref)) });
       if (request.method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow } });
       if (request.method !== 'GET' && request.method !== 'HEAD') {
         throw new ArchiveError('method-not-allowed', `This resource answers ${allow}.`, { allow });

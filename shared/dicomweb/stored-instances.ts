@@ -6,7 +6,8 @@ import { packKey } from '../archive/keys.ts';
 import type { ArchiveIndex, PackStore } from '../archive/ports.ts';
 import type { InstanceRecord, InstanceRef, SeriesRef } from '../archive/records.ts';
 import { ArchiveError } from '../errors.ts';
-import type { AnyRef } from './routes.ts';
+import { PackBytes } from './pack-bytes.ts';
+import { type AnyRef, unknownReference } from './references.ts';
 
 /** What retrieving needs of a record: a study may have a hundred thousand. */
 export interface StoredInstance extends Omit<InstanceRecord, 'attributes' | 'state'> {
@@ -31,7 +32,7 @@ export async function listStored(index: ArchiveIndex, tenant: string, ref: AnyRe
     for (const record of page.items) found.push(storedInstance(record, found.at(-1)));
     after = page.next;
   } while (after !== undefined);
-  if (found.length === 0) throw unknown(ref);
+  if (found.length === 0) throw unknownReference(ref);
   return found;
 }
 
@@ -44,17 +45,12 @@ export async function getCurrent(
 ): Promise<InstanceRecord> {
   if (digest === undefined) {
     const record = await index.getInstance(tenant, ref);
-    if (record === undefined) throw unknown(ref);
+    if (record === undefined) throw unknownReference(ref);
     return record;
   }
   const version = (await index.getVersions(tenant, ref)).find((record) => record.digest === digest.toLowerCase());
   if (version === undefined) throw new ArchiveError('not-found', 'This instance has no version with that digest.');
   return version;
-}
-
-function unknown(ref: AnyRef): ArchiveError {
-  const what = 'sopInstanceUid' in ref ? 'instance' : 'seriesInstanceUid' in ref ? 'series' : 'study';
-  return new ArchiveError('not-found', `The archive has no such ${what}.`, { ...ref });
 }
 
 /** Strings that repeat from row to row are shared with the row before. */
@@ -84,9 +80,6 @@ export function inPackOrder(instances: readonly StoredInstance[]): StoredInstanc
 }
 
 export const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
-
-export const pathOf = (ref: InstanceRef): string =>
-  `studies/${ref.studyInstanceUid}/series/${ref.seriesInstanceUid}/instances/${ref.sopInstanceUid}`;
 
 export const keyOf = (ref: { tenant: string; packId: string } & SeriesRef): string => packKey(ref.tenant, ref);
 
@@ -119,15 +112,15 @@ export async function* readStored(
     const last = run.at(-1)!;
     const offsetBytes = Math.max(0, first.offsetBytes - leadBytes);
     const lengthBytes = last.offsetBytes + last.lengthBytes - offsetBytes;
-    const source = new ByteSource(await packs.stream(keyOf(first), { offsetBytes, lengthBytes }), offsetBytes);
+    const source = await PackBytes.open(packs, keyOf(first), { offsetBytes, lengthBytes });
     try {
       for (const instance of run) {
         await source.skipTo(instance.offsetBytes - leadBytes);
-        const lead = await source.gather(instance.offsetBytes);
+        const lead = await source.gatherTo(instance.offsetBytes);
         yield { instance, lead, body: source.take(instance.lengthBytes) };
       }
     } finally {
-      await source.close();
+      await source.return();
     }
   }
 }
@@ -135,55 +128,6 @@ export async function* readStored(
 function isNeighbour(a: StoredInstance, b: StoredInstance): boolean {
   const gap = b.offsetBytes - (a.offsetBytes + a.lengthBytes);
   return a.packId === b.packId && a.seriesInstanceUid === b.seriesInstanceUid && gap >= 0 && gap <= maximumGapBytes;
-}
-
-/** A stream that is read forward by position. */
-class ByteSource {
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
-  #rest: Uint8Array = new Uint8Array();
-  #position: number;
-
-  constructor(stream: ReadableStream<Uint8Array>, position: number) {
-    this.#reader = stream.getReader();
-    this.#position = position;
-  }
-
-  async skipTo(position: number): Promise<void> {
-    while (this.#position < position) await this.#next(position - this.#position);
-  }
-
-  /** Everything up to `position`, which must not be far. */
-  async gather(position: number): Promise<Uint8Array> {
-    const bytes = new Uint8Array(position - this.#position);
-    for (let at = 0; at < bytes.length; ) {
-      const piece = await this.#next(bytes.length - at);
-      bytes.set(piece, at);
-      at += piece.length;
-    }
-    return bytes;
-  }
-
-  async *take(lengthBytes: number): AsyncGenerator<Uint8Array, void, undefined> {
-    const end = this.#position + lengthBytes;
-    while (this.#position < end) yield await this.#next(end - this.#position);
-  }
-
-  /** At most `atMostBytes`, at least one. */
-  async #next(atMostBytes: number): Promise<Uint8Array> {
-    while (this.#rest.length === 0) {
-      const { done, value } = await this.#reader.read();
-      if (done) throw new ArchiveError('damaged', 'A pack ends before the entry that the index says is in it.');
-      this.#rest = value;
-    }
-    const bytes = this.#rest.subarray(0, atMostBytes);
-    this.#rest = this.#rest.subarray(bytes.length);
-    this.#position += bytes.length;
-    return bytes;
-  }
-
-  async close(): Promise<void> {
-    await this.#reader.cancel().catch(() => {});
-  }
 }
 
 /** The order in which people look through a study: series by UID, then by Instance Number. */
@@ -195,8 +139,3 @@ export function inViewingOrder(instances: readonly StoredInstance[]): StoredInst
       compare(a.sopInstanceUid, b.sopInstanceUid),
   );
 }
-
-export const seriesRefOf = (instance: StoredInstance): SeriesRef => ({
-  studyInstanceUid: instance.studyInstanceUid,
-  seriesInstanceUid: instance.seriesInstanceUid,
-});

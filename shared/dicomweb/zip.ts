@@ -14,11 +14,12 @@ import {
 } from '../archive/pack.ts';
 import type { Archive, PackStore } from '../archive/ports.ts';
 import { ArchiveError } from '../errors.ts';
-import { chunksOf, streamOf } from './body.ts';
+import { streamOf } from './body.ts';
 import { rangeHeaders, rangeOf } from './conditional.ts';
 import type { Context } from './context.ts';
 import type { Manifests } from './manifests.ts';
-import type { AnyRef } from './routes.ts';
+import { PackBytes } from './pack-bytes.ts';
+import { type AnyRef, fileNameOf } from './references.ts';
 import { inPackOrder, keyOf, readStored, type StoredBytes, type StoredInstance } from './stored-instances.ts';
 
 /** @param tag the entity tag of the answer */
@@ -32,14 +33,18 @@ export async function zipResponse(
   const { packs } = options.archive;
   const headers = {
     'content-type': 'application/zip',
-    'content-disposition': `attachment; filename="${nameOf(ref)}.zip"`,
+    'content-disposition': `attachment; filename="${fileNameOf(ref)}.zip"`,
     etag: tag,
   };
   const packLengthBytes = await wholePackLength(options.manifests, instances);
   if (packLengthBytes !== undefined) {
     const range = rangeOf(context.request, packLengthBytes, tag);
-    const bytes = await packs.stream(keyOf(instances[0]!), range ?? { offsetBytes: 0, lengthBytes: packLengthBytes });
-    return new Response(streamOf(chunksOf(bytes), context.log), {
+    const bytes = await PackBytes.open(
+      packs,
+      keyOf(instances[0]!),
+      range ?? { offsetBytes: 0, lengthBytes: packLengthBytes },
+    );
+    return new Response(streamOf(bytes, context.log), {
       status: range === undefined ? 200 : 206,
       headers: { ...headers, ...rangeHeaders(range, packLengthBytes) },
     });
@@ -119,10 +124,3 @@ function localHeaderOf({ instance, lead }: StoredBytes): LocalHeader {
     offsetBytes: instance.offsetBytes,
   });
 }
-
-const nameOf = (ref: AnyRef): string =>
-  'sopInstanceUid' in ref
-    ? ref.sopInstanceUid
-    : 'seriesInstanceUid' in ref
-      ? ref.seriesInstanceUid
-      : ref.studyInstanceUid;

@@ -1,0 +1,286 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
+import type { Service } from '#shared/dicomweb/service.ts';
+import { type ArchiveFixture, makeArchive } from '#test/support/archive-fixture.ts';
+import { freshUid, makeInstance } from '#test/support/dicom-factory.ts';
+import { ask, base, origin, problemOf, serviceOver } from './ask.ts';
+
+const [head, chest, japanese] = [freshUid(), freshUid(), freshUid()];
+const headCt = freshUid();
+const headSr = freshUid();
+const slices = [1, 2, 3].map((instanceNumber) =>
+  makeInstance({
+    studyInstanceUid: head,
+    seriesInstanceUid: headCt,
+    instanceNumber,
+    patientName: 'Meier^Änne',
+    characterSet: 'ISO_IR 192',
+    studyDate: '20240201',
+    studyTime: '230000',
+    extra: [
+      {
+        tag: 0x00400275,
+        vr: 'SQ',
+        value: [
+          [
+            { tag: 0x00400009, vr: 'SH', value: 'STEP7' },
+            { tag: 0x00401001, vr: 'SH', value: 'REQ7' },
+          ],
+        ],
+      },
+    ],
+  }),
+);
+const report = makeInstance({
+  studyInstanceUid: head,
+  seriesInstanceUid: headSr,
+  seriesNumber: 2,
+  modality: 'SR',
+  sopClassUid: '1.2.840.10008.5.1.4.1.1.88.33',
+  pixels: 'none',
+  patientName: 'Meier^Änne',
+  characterSet: 'ISO_IR 192',
+  studyDate: '20240201',
+  studyTime: '230000',
+});
+const others = [
+  makeInstance({
+    studyInstanceUid: chest,
+    modality: 'DX',
+    patientId: 'P2',
+    studyDate: '20240202',
+    studyTime: '010000',
+  }),
+  makeInstance({
+    studyInstanceUid: japanese,
+    modality: 'MR',
+    patientId: 'P3',
+    studyDate: '20230101',
+    characterSet: 'ISO_IR 192',
+    patientName: 'Yamada^Tarou=山田^太郎=やまだ^たろう',
+  }),
+];
+
+let fixture: ArchiveFixture;
+let service: Service;
+
+beforeAll(async () => {
+  fixture = await makeArchive([...slices, report, ...others].map(({ file }) => file));
+  service = serviceOver(fixture);
+});
+afterAll(() => fixture.close());
+
+async function find(path: string, headers?: Record<string, string>): Promise<DicomJson[]> {
+  const response = await ask(service, path, headers);
+  expect(response.status).toBe(200);
+  return (await response.json()) as DicomJson[];
+}
+
+const studiesOf = async (query: string): Promise<unknown[]> =>
+  (await find(`/studies?${query}`)).map((study) => study['0020000D']?.Value?.[0]);
+
+describe('searching studies', () => {
+  it('answers the required attributes, empty ones without a value, in ascending order', async () => {
+    const [study] = await find(`/studies?StudyInstanceUID=${head}`);
+    expect(Object.keys(study!)).toEqual(Object.keys(study!).toSorted());
+    expect(study).toEqual({
+      '00080005': { vr: 'CS', Value: ['ISO_IR 192'] },
+      '00080020': { vr: 'DA', Value: ['20240201'] },
+      '00080030': { vr: 'TM', Value: ['230000'] },
+      '00080050': { vr: 'SH', Value: ['A1'] },
+      '00080056': { vr: 'CS', Value: ['ONLINE'] },
+      '00080061': { vr: 'CS', Value: ['CT', 'SR'] },
+      '00080090': { vr: 'PN' },
+      '00081030': { vr: 'LO', Value: ['Study'] },
+      '00081190': { vr: 'UR', Value: [`${base}/studies/${head}`] },
+      '00100010': { vr: 'PN', Value: [{ Alphabetic: 'Meier^Änne' }] },
+      '00100020': { vr: 'LO', Value: ['P1'] },
+      '00100030': { vr: 'DA', Value: ['19700101'] },
+      '00100040': { vr: 'CS', Value: ['O'] },
+      '0020000D': { vr: 'UI', Value: [head] },
+      '00200010': { vr: 'SH', Value: ['1'] },
+      '00201206': { vr: 'IS', Value: [2] },
+      '00201208': { vr: 'IS', Value: [4] },
+    });
+  });
+
+  it.each<[string, () => string[]]>([
+    ['StudyDate=20240201', () => [head]],
+    ['StudyDate=20240201-', () => [chest, head]],
+    ['StudyDate=-20231231', () => [japanese]],
+    ['StudyDate=20230101-20240201', () => [head, japanese]],
+    ['StudyDate=20240201-20240202&StudyTime=220000-020000', () => [chest, head]],
+    ['AccessionNumber=A1&PatientID=P2', () => [chest]],
+    ['ModalitiesInStudy=CT', () => [head]],
+    ['ModalitiesInStudy=SR,MR', () => [head, japanese]],
+    ['00080061=DX', () => [chest]],
+    ['PatientName=*anne*', () => [head]],
+    ['PatientName=MEIER*', () => [head]],
+    ['00100010=%E5%B1%B1%E7%94%B0*', () => [japanese]],
+    ['PatientID=P?', () => [chest, head, japanese]],
+    ['StudyID=1&StudyDate=20240202', () => [chest]],
+    ['ReferringPhysicianName=', () => [chest, head, japanese]],
+    ['PatientID=nobody', () => []],
+    ['limit=1', () => [chest]],
+    ['limit=1&offset=1', () => [head]],
+    ['offset=3', () => []],
+    ['limit=0', () => []],
+  ])('by %s', async (query, expected) => expect(await studiesOf(query)).toEqual(expected()));
+
+  it('by a list of UIDs', async () => {
+    expect(await studiesOf(`StudyInstanceUID=${head},${chest}`)).toEqual([chest, head]);
+    expect(await studiesOf(`StudyInstanceUID=${head}&StudyInstanceUID=${chest}`)).toEqual([chest, head]);
+  });
+
+  it('splits names into their component groups (dicom-server#1097)', async () => {
+    const [study] = await find('/studies?PatientID=P3');
+    expect(study?.['00100010']?.Value).toEqual([
+      { Alphabetic: 'Yamada^Tarou', Ideographic: '山田^太郎', Phonetic: 'やまだ^たろう' },
+    ]);
+  });
+
+  it('says that more can be had', async () => {
+    const response = await ask(service, '/studies?limit=2');
+    expect(response.headers.get('warning')).toBe(`299 ${base}: "There are additional results that can be requested"`);
+    expect((await ask(service, '/studies?limit=3')).headers.get('warning')).toBeNull();
+  });
+
+  it('warns about fuzzy matching and unknown keys, and goes on', async () => {
+    const response = await ask(service, '/studies?fuzzymatching=true&Unheard=1');
+    expect(response.status).toBe(200);
+    expect(response.headers.get('warning')).toContain(
+      'The fuzzymatching parameter is not supported. Only literal matching has been performed.',
+    );
+    expect(response.headers.get('warning')).toContain('The following parameters are not supported: Unheard');
+  });
+
+  it('answers 200 and an empty array when nothing matches', async () => {
+    const response = await ask(service, '/studies?PatientID=nobody');
+    expect([response.status, await response.text()]).toEqual([200, '[]']);
+  });
+
+  it('answers what OHIF asks', async () => {
+    const found = await find(
+      '/studies?limit=101&offset=0&fuzzymatching=false&includefield=00081030%2C00080060&PatientName=*ei*',
+      { accept: 'application/dicom+json' },
+    );
+    expect(found.map((study) => study['00081030'])).toEqual([{ vr: 'LO', Value: ['Study'] }]);
+  });
+
+  it.each(['StudyDate=20249999', 'limit=x', 'StudyInstanceUID=1.2.x', 'fuzzymatching=2'])(
+    'refuses %s with a sentence',
+    async (query) => {
+      const response = await ask(service, `/studies?${query}`);
+      expect(response.status).toBe(400);
+      expect((await problemOf(response)).detail).toMatch(/\.$/);
+    },
+  );
+
+  it('gives application/json to whoever asks for it, and 406 for XML', async () => {
+    const json = await ask(service, '/studies', { accept: 'application/json' });
+    expect(json.headers.get('content-type')).toBe('application/json');
+    const any = await ask(service, '/studies');
+    expect(any.headers.get('content-type')).toBe('application/dicom+json');
+    const xml = await ask(service, '/studies', { accept: 'multipart/related; type="application/dicom+xml"' });
+    expect([xml.status, (await problemOf(xml)).code]).toEqual([406, 'not-acceptable']);
+  });
+
+  it('builds retrieve URLs on what the proxy says, its port and prefix included', async () => {
+    const [study] = await find('/studies?PatientID=P2', {
+      'x-forwarded-proto': 'https',
+      'x-forwarded-host': 'pacs.example',
+      'x-forwarded-port': '8443',
+      'x-forwarded-prefix': '/site',
+    });
+    expect(study?.['00081190']?.Value).toEqual([`https://pacs.example:8443/site/dicomweb/studies/${chest}`]);
+  });
+});
+
+describe('searching series and instances', () => {
+  it('answers the series of a study without repeating the study', async () => {
+    const [ct] = await find(`/studies/${head}/series?Modality=CT`);
+    expect(ct).toEqual({
+      '00080005': { vr: 'CS', Value: ['ISO_IR 192'] },
+      '00080056': { vr: 'CS', Value: ['ONLINE'] },
+      '00080060': { vr: 'CS', Value: ['CT'] },
+      '0008103E': { vr: 'LO', Value: ['Series'] },
+      '00081190': { vr: 'UR', Value: [`${base}/studies/${head}/series/${headCt}`] },
+      '0020000D': { vr: 'UI', Value: [head] },
+      '0020000E': { vr: 'UI', Value: [headCt] },
+      '00200011': { vr: 'IS', Value: [1] },
+      '00201209': { vr: 'IS', Value: [3] },
+      '00400275': {
+        vr: 'SQ',
+        Value: [{ '00400009': { vr: 'SH', Value: ['STEP7'] }, '00401001': { vr: 'SH', Value: ['REQ7'] } }],
+      },
+    });
+  });
+
+  it('gives relational searches the attributes of the levels above', async () => {
+    const [series] = await find(`/series?SeriesInstanceUID=${headSr}`);
+    expect(series).toMatchObject({
+      '00080060': { Value: ['SR'] },
+      '00100020': { Value: ['P1'] },
+      '00201208': { Value: [4] },
+    });
+    const [instance] = await find(`/instances?SOPInstanceUID=${slices[0]!.ref.sopInstanceUid}`);
+    expect(instance).toMatchObject({ '00100020': { Value: ['P1'] }, '00080060': { Value: ['CT'] } });
+  });
+
+  it.each([
+    'RequestAttributesSequence.ScheduledProcedureStepID=STEP7',
+    '00400275.00401001=REQ*',
+    '00400275.00400009=STEP7&00400275.00401001=REQ7',
+  ])('matches series by %s', async (query) => {
+    const found = await find(`/series?${query}`);
+    expect(found.map((series) => series['0020000E']?.Value)).toEqual([[headCt]]);
+  });
+
+  it('answers the instances of a series with their required attributes', async () => {
+    const found = await find(`/studies/${head}/series/${headCt}/instances?InstanceNumber=2`);
+    const { sopInstanceUid } = slices[1]!.ref;
+    expect(found).toEqual([
+      {
+        '00080005': { vr: 'CS', Value: ['ISO_IR 192'] },
+        '00080016': { vr: 'UI', Value: ['1.2.840.10008.5.1.4.1.1.2'] },
+        '00080018': { vr: 'UI', Value: [sopInstanceUid] },
+        '00080056': { vr: 'CS', Value: ['ONLINE'] },
+        '00081190': { vr: 'UR', Value: [`${base}/studies/${head}/series/${headCt}/instances/${sopInstanceUid}`] },
+        '00083002': { vr: 'UI', Value: ['1.2.840.10008.1.2.1'] },
+        '0020000D': { vr: 'UI', Value: [head] },
+        '0020000E': { vr: 'UI', Value: [headCt] },
+        '00200013': { vr: 'IS', Value: [2] },
+        '00280010': { vr: 'US', Value: [4] },
+        '00280011': { vr: 'US', Value: [4] },
+        '00280100': { vr: 'US', Value: [16] },
+      },
+    ]);
+  });
+
+  it('answers the instances of a study, with their series', async () => {
+    const found = await find(`/studies/${head}/instances?SOPClassUID=1.2.840.10008.5.1.4.1.1.88.33`);
+    expect(found).toMatchObject([{ '00080060': { Value: ['SR'] }, '0020000E': { Value: [headSr] } }]);
+  });
+
+  it('answers everything it has with includefield=all, and single attributes by name', async () => {
+    const [all] = await find(`/studies/${head}/series?Modality=CT&includefield=all`);
+    expect(Object.keys(all!).length).toBeGreaterThan(15);
+    const [one] = await find(`/studies/${head}/series?Modality=CT&includefield=PatientID&includefield=Manufacturer`);
+    expect(one).toMatchObject({ '00100020': { Value: ['P1'] }, '00080070': { Value: ['Test'] } });
+  });
+
+  it('has URLs in its answers that lead to what was found', async () => {
+    for (const path of ['/studies', '/series', '/instances']) {
+      for (const found of await find(path)) {
+        const url = String(found['00081190']?.Value?.[0]);
+        expect(url.startsWith(origin)).toBe(true);
+        expect((await ask(service, `${url}/metadata`)).status).toBe(200);
+      }
+    }
+  });
+
+  it('finds nothing within a study that is not there, and refuses one that cannot be', async () => {
+    expect(await find('/studies/1.2.3/series')).toEqual([]);
+    expect((await ask(service, '/studies/not-a-uid/series')).status).toBe(400);
+  });
+});
