@@ -49,6 +49,12 @@ export function keyPartOf(uid: string): string {
   return isKeyPart(uid) ? uid : `x${createHash('sha256').update(uid).digest('hex').slice(0, 32)}`;
 }
 
+/** The reference of a pack as its key has it, and therefore its record: study and series as parts of the key. */
+export function packRefOf(ref: PackRef): PackRef {
+  const { studyInstanceUid, seriesInstanceUid, packId } = ref;
+  return { studyInstanceUid: keyPartOf(studyInstanceUid), seriesInstanceUid: keyPartOf(seriesInstanceUid), packId };
+}
+
 /** `<tenant>/<study>/<series>/<packId>.zip`. Throws RangeError for a tenant or packId that is none: both are ours, never a sender's. */
 export function packKey(tenant: string, ref: PackRef): string {
   return `${stemOf(tenant, ref)}${packSuffix}`;

@@ -18,7 +18,7 @@ import {
 export interface PackEvents {
   /** An entry begins; its data follow, from `offsetBytes` of the pack on. */
   begin(header: LocalHeader, offsetBytes: number): void;
-  /** The next bytes of the entry's data: a view, which the caller of push may reuse afterwards. */
+  /** The next bytes of the entry's data: a view on what was pushed. */
   data(bytes: Uint8Array): void;
   /** The entry's data are complete and have the right CRC-32. */
   end(entry: PackEntry): void;

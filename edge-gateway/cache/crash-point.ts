@@ -1,0 +1,17 @@
+/**
+ * Named instants on the way of an instance at which fault tests let the process die. Nothing happens at them otherwise.
+ */
+export const crashPoints = [
+  'after-write',
+  'before-sync',
+  'after-sync',
+  'after-ack-indexed',
+  'before-seal',
+  'after-central-directory',
+  'after-seal-sync',
+  'after-rename',
+  'after-sealed-mark',
+] as const;
+
+/** Is called with one of `crashPoints`. */
+export type CrashPoint = (name: (typeof crashPoints)[number]) => void;

@@ -1,0 +1,34 @@
+/**
+ * The thread behind file-hash.ts: reads files with plain synchronous calls, since it has nothing else to do.
+ */
+import { createHash } from 'node:crypto';
+import { closeSync, openSync, readSync } from 'node:fs';
+import { parentPort } from 'node:worker_threads';
+import type { HashAnswer, HashRequest } from './file-hash.ts';
+
+const buffer = Buffer.allocUnsafeSlow(1024 * 1024);
+
+function hashFile(path: string): { sha256: string; lengthBytes: number } {
+  const fd = openSync(path, 'r');
+  try {
+    const hash = createHash('sha256');
+    let lengthBytes = 0;
+    for (let count = -1; count !== 0; lengthBytes += count) {
+      count = readSync(fd, buffer, 0, buffer.length, lengthBytes);
+      hash.update(buffer.subarray(0, count));
+    }
+    return { sha256: hash.digest('hex'), lengthBytes };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+parentPort?.on('message', ({ id, path }: HashRequest) => {
+  let answer: HashAnswer;
+  try {
+    answer = { id, ...hashFile(path) };
+  } catch (error) {
+    answer = { id, failure: error instanceof Error ? error.message : String(error) };
+  }
+  parentPort?.postMessage(answer);
+});

@@ -1,0 +1,214 @@
+/**
+ * The door through which instances come onto this disk (C-STORE now, STOW-RS later): composes budget, packs, index feeder and
+ * sealing over one folder, after recovery has put right what an earlier process left in it. One process to a folder:
+ * the composition root holds its lock (folder-lock.ts).
+ *
+ *     <folder>/open/<packId>.zip    open packs        <folder>/open/<packId>.part    large instances on their way in
+ *     <folder>/damaged/             what recovery set aside
+ */
+import { join } from 'node:path';
+import { packKey, packRefOf } from '#shared/archive/keys.ts';
+import type { InstanceReceiver } from '#shared/archive/outcome.ts';
+import type { ArchiveIndex } from '#shared/archive/ports.ts';
+import type { InstanceRecord, PackRecord } from '#shared/archive/records.ts';
+import { ArchiveError } from '#shared/errors.ts';
+import type { Logger } from '#shared/log.ts';
+import { Arrivals } from './arrivals.ts';
+import type { CrashPoint } from './crash-point.ts';
+import type { DiskPackStore } from './disk-pack-store.ts';
+import { createFileHasher } from './file-hash.ts';
+import { diskFiles, type Files, makeFolderDurably } from './files.ts';
+import { IncomingSink } from './incoming-instance.ts';
+import { IndexFeeder } from './index-feeder.ts';
+import { MemoryBudget } from './memory-budget.ts';
+import type { OpenPack, PackGround } from './open-pack.ts';
+import { defaultLimits, type ReceiverLimits, type ReceiverParts } from './receiver-parts.ts';
+import { recover } from './recovery.ts';
+import { Sealing } from './sealing.ts';
+import { SeriesPacks } from './series-packs.ts';
+import { SyncGroup } from './sync-group.ts';
+import { Volume } from './volume.ts';
+
+export interface ReceiverOptions {
+  /** On the same volume as `packs`. */
+  readonly folder: string;
+  readonly tenant: string;
+  readonly index: ArchiveIndex;
+  /** Made with `openFolder: openFolderOf(folder)`, so that instances can be read before their pack is sealed. */
+  readonly packs: DiskPackStore;
+  readonly log: Logger;
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
+  readonly limits?: Partial<ReceiverLimits>;
+  readonly onSealed?: (record: PackRecord) => void;
+  readonly files?: Files;
+  readonly crashPoint?: CrashPoint;
+}
+
+export interface ReceiverTotals {
+  readonly instancesArriving: number;
+  readonly heldBytes: number;
+  readonly openPacks: number;
+  readonly packsBeingSealed: number;
+  /** Instances acknowledged and not in the index yet. */
+  readonly unindexed: number;
+  /** The disk has failed: nothing is stored any more until a restart. */
+  readonly fenced: boolean;
+  /** Why: a sentence. */
+  readonly fenceReason: string | undefined;
+}
+
+export interface Receiver extends InstanceReceiver {
+  /** Seals what is open; resolves when it is done and everything acknowledged before is indexed. */
+  flush(): Promise<void>;
+  /** Takes nothing more, ends what is being committed, seals what is open, and lets everything go. */
+  close(): Promise<void>;
+  totals(): ReceiverTotals;
+}
+
+/** Where a receiver over this folder keeps its open packs. */
+export const openFolderOf = (folder: string): string => join(folder, 'open');
+const CLOSE_MS = 8_000;
+const damagedFolderOf = (folder: string): string => join(folder, 'damaged');
+
+function stopping(): ArchiveError {
+  return new ArchiveError('out-of-resources', 'The gateway is being stopped; send again in a minute.');
+}
+
+/** Resolves when recovery has ended: everything acknowledged before is in the index or the log says what is lost. */
+export async function createReceiver(options: ReceiverOptions): Promise<Receiver> {
+  const { folder, tenant, index, packs: store, clock: nowMs } = options;
+  const files = options.files ?? diskFiles;
+  const log = options.log.child({ part: 'receiver' });
+  const crashPoint = options.crashPoint ?? (() => {});
+  const limits: ReceiverLimits = { ...defaultLimits, ...options.limits };
+  const openFolder = openFolderOf(folder);
+  await makeFolderDurably(files, openFolder, folder);
+
+  const volume = new Volume(files, openFolder, limits.reserveBytes, log);
+  const folderSync = new SyncGroup(async () => {
+    volume.assertWritable();
+    try {
+      await files.syncFolder(openFolder);
+    } catch (error) {
+      volume.raiseFence(error, 'syncing a folder');
+    }
+    volume.assertWritable();
+  });
+  const ground: PackGround = { files, folder: openFolder, folderSync, volume, crashPoint };
+  const arrivals = new Arrivals();
+  const feeder = new IndexFeeder({ tenant, index, arrivals, log, crashPoint });
+  const hasher = createFileHasher();
+  const onSealed = options.onSealed ?? (() => {});
+  const sealing = new Sealing({
+    tenant,
+    index,
+    packs: store,
+    feeder,
+    hasher,
+    volume,
+    log,
+    nowMs,
+    crashPoint,
+    onSealed,
+  });
+  const seal = (pack: OpenPack): void => sealing.seal(pack);
+  const packs = new SeriesPacks(ground, limits, nowMs, seal);
+  const budget = new MemoryBudget(limits.heldBytes);
+  const arriving = new Set<IncomingSink>();
+  const endings: (() => void)[] = [];
+  const dropping = new Set<Promise<void>>();
+  let closing = false;
+
+  async function isKept(record: InstanceRecord): Promise<boolean> {
+    if ((await store.head(packKey(tenant, record))) !== undefined) return true;
+    if ((await files.stat(join(openFolder, `${record.packId}.zip`))) !== undefined) return true;
+    const pack = await index.getPack(tenant, packRefOf(record));
+    return pack?.state === 'archived';
+  }
+
+  const parts: ReceiverParts = {
+    tenant,
+    index,
+    limits,
+    log,
+    nowMs,
+    ground,
+    volume,
+    budget,
+    arrivals,
+    packs,
+    feeder,
+    seal,
+    isKept,
+    ended(instance) {
+      arriving.delete(instance);
+      for (const wake of endings.splice(0)) wake();
+    },
+    dropped(done) {
+      dropping.add(done);
+      done.finally(() => dropping.delete(done));
+    },
+  };
+
+  try {
+    await recover({
+      tenant,
+      index,
+      store,
+      ground,
+      damagedFolder: damagedFolderOf(folder),
+      feeder,
+      packs,
+      hasher,
+      seal,
+      log,
+      nowMs,
+      onSealed,
+    });
+  } catch (error) {
+    await feeder.stop();
+    await sealing.stop();
+    await hasher.close();
+    throw error;
+  }
+
+  return {
+    begin(incoming) {
+      const sink = new IncomingSink(parts, incoming);
+      if (closing) sink.refuse(stopping());
+      else arriving.add(sink);
+      return sink;
+    },
+
+    async flush() {
+      packs.retireAll();
+      await feeder.idle();
+      await sealing.idle();
+    },
+
+    async close() {
+      closing = true;
+      for (const sink of arriving) sink.refuse(stopping());
+      while ([...arriving].some((sink) => sink.committing)) await new Promise<void>((resolve) => endings.push(resolve));
+      packs.retireAll();
+      // An index that fails for ever must not hold up the end: what it has not got is recovery's.
+      const done = feeder.idle().then(() => sealing.idle());
+      await Promise.race([done, new Promise<void>((resolve) => setTimeout(resolve, CLOSE_MS).unref())]);
+      await feeder.stop();
+      await sealing.stop();
+      await Promise.all(dropping);
+      await hasher.close();
+    },
+
+    totals: () => ({
+      instancesArriving: arriving.size,
+      heldBytes: budget.usedBytes,
+      openPacks: packs.size,
+      packsBeingSealed: sealing.size,
+      unindexed: feeder.backlog,
+      fenced: volume.fence !== undefined,
+      fenceReason: volume.fence,
+    }),
+  };
+}

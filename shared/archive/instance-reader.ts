@@ -1,0 +1,144 @@
+/**
+ * Finds out which SOP Instance some bytes are, while they arrive, and keeps what the index wants of them. Lenient: where
+ * the data set cannot be read to its end, what stands before that place counts (unless it is deflated), so that a sloppy
+ * object is stored; one that cannot be identified is refused. The same for the gateway, its recovery and the cloud.
+ */
+import { toDicomJson } from '../dicom/dicom-json.ts';
+import type { DicomJson } from '../dicom/dicom-json-model.ts';
+import { type Header, type HeaderOptions, HeaderReader } from '../dicom/part10.ts';
+import { Tag } from '../dicom/tags.ts';
+import { ArchiveError, isArchiveError } from '../errors.ts';
+import { type InstanceRef, indexedAttributes } from './records.ts';
+
+export interface Identity extends InstanceRef {
+  /** Of the data set; undefined when it does not say. */
+  readonly sopClassUid: string | undefined;
+}
+
+/** What somebody said beforehand that the bytes are. */
+export interface Announced {
+  readonly sopClassUid: string | undefined;
+  readonly sopInstanceUid: string | undefined;
+}
+
+/** Bytes kept for a second look at a data set that cannot be read to its end: attributes that identify come early. */
+const SECOND_LOOK_BYTES = 1024 * 1024;
+
+export class InstanceReader {
+  readonly #options: HeaderOptions;
+  readonly #reader: HeaderReader;
+  #seen: Uint8Array[] = [];
+  #seenBytes = 0;
+  #header: Header | undefined;
+  #failure: ArchiveError | undefined;
+  #done = false;
+
+  constructor(options: HeaderOptions = {}) {
+    this.#options = options;
+    this.#reader = new HeaderReader(options);
+  }
+
+  /** Takes the next bytes and keeps views on them. True: further bytes are not needed. Throws nothing but bugs. */
+  push(bytes: Uint8Array): boolean {
+    if (this.#done) return true;
+    if (this.#seenBytes < SECOND_LOOK_BYTES) {
+      this.#seen.push(bytes);
+      this.#seenBytes += bytes.length;
+    }
+    this.#try(() => this.#reader.push(bytes));
+    return this.#done;
+  }
+
+  /** No more bytes will come. */
+  end(): void {
+    if (this.#done) return;
+    this.#try(() => {
+      this.#reader.end();
+      return true;
+    });
+  }
+
+  /** As far as it could be read; undefined before `push` answered true or `end` was called, and when `failure` says why. */
+  get header(): Header | undefined {
+    return this.#header;
+  }
+
+  /** `bad-dicom` or `limit-exceeded`: nothing can be said about these bytes. */
+  get failure(): ArchiveError | undefined {
+    return this.#failure;
+  }
+
+  #try(step: () => boolean): void {
+    try {
+      if (!step()) return;
+      this.#header = this.#reader.header;
+    } catch (error) {
+      if (!isArchiveError(error)) throw error;
+      this.#header = isArchiveError(error, 'bad-dicom') ? this.#secondLook(error) : undefined;
+      if (this.#header === undefined) this.#failure = error;
+    }
+    this.#done = true;
+    this.#seen = [];
+  }
+
+  /** Reads what stands before the place where the reader failed, as if the data set ended there. */
+  #secondLook(error: ArchiveError): Header | undefined {
+    const { offsetBytes } = error.details;
+    if (typeof offsetBytes !== 'number') return undefined;
+    try {
+      const { transferSyntaxUid } = this.#options;
+      const reader = new HeaderReader(transferSyntaxUid === undefined ? {} : { transferSyntaxUid });
+      if (!reader.push(Buffer.concat(this.#seen).subarray(0, offsetBytes))) reader.end();
+      const { header } = reader;
+      return { ...header, tolerated: [...header.tolerated, `The data set cannot be read beyond byte ${offsetBytes}`] };
+    } catch (second) {
+      if (isArchiveError(second)) return undefined;
+      throw second;
+    }
+  }
+}
+
+/**
+ * Who the instance is, by its data set. Errors: `bad-dicom` when study, series or SOP Instance UID is missing, `identity-mismatch` when
+ * it is another than announced (padding apart); `details.offendingElements` are the tags concerned.
+ */
+export function identityOf(header: Header, announced?: Announced): Identity {
+  const { dataSet } = header;
+  const required = (tag: number, name: string): string => {
+    const uid = dataSet.ascii(tag);
+    if (uid === undefined)
+      throw new ArchiveError('bad-dicom', `The data set has no ${name}; an instance without it cannot be stored.`, {
+        offendingElements: [tag],
+      });
+    return uid;
+  };
+  const identity = {
+    studyInstanceUid: required(Tag.StudyInstanceUID, 'Study Instance UID'),
+    seriesInstanceUid: required(Tag.SeriesInstanceUID, 'Series Instance UID'),
+    sopInstanceUid: required(Tag.SOPInstanceUID, 'SOP Instance UID'),
+    sopClassUid: dataSet.ascii(Tag.SOPClassUID),
+  };
+  const same = (said: string | undefined, found: string | undefined, tag: number, name: string): void => {
+    if (said !== undefined && found !== undefined && trimUid(said) !== '' && trimUid(said) !== found)
+      throw new ArchiveError('identity-mismatch', `The data set's ${name} is not the one that was announced for it.`, {
+        offendingElements: [tag],
+      });
+  };
+  same(announced?.sopInstanceUid, identity.sopInstanceUid, Tag.SOPInstanceUID, 'SOP Instance UID');
+  same(announced?.sopClassUid, identity.sopClassUid, Tag.SOPClassUID, 'SOP Class UID');
+  return identity;
+}
+
+/** Without the padding that the standard (PS3.5 §9.1: one NUL) or the field (spaces) puts behind a UID. */
+export function trimUid(uid: string): string {
+  let end = uid.length;
+  while (end > 0 && (uid[end - 1] === '\0' || uid[end - 1] === ' ')) end--;
+  return uid.slice(0, end).trimStart();
+}
+
+const indexedTags: ReadonlySet<number> = new Set(indexedAttributes.map(({ tag }) => tag));
+
+/** The indexed attributes of all levels, as far as the data set has them: `attributes` of an InstanceRecord. */
+export function indexedAttributesOf(header: Header): DicomJson {
+  return toDicomJson(header.dataSet, { only: indexedTags });
+}

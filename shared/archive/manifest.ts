@@ -1,0 +1,135 @@
+/**
+ * The manifest of a pack: for each instance where its bytes, its frames and its bulk values lie, and its metadata as text
+ * that nobody need parse in order to serve it. zstd (RFC 8878) over lines: one for the pack, then two for each entry,
+ * locators and metadata. Making one out of a pack is inspect.ts.
+ */
+import { promisify } from 'node:util';
+import { constants, zstdCompress, zstdDecompress } from 'node:zlib';
+import type { Vr } from '../dicom/data-set.ts';
+import type { FrameTable } from '../dicom/frame-ranges.ts';
+import { ArchiveError } from '../errors.ts';
+
+/** What a BulkDataURI in a manifest's metadata begins with: replace `"~/` by `"` and the URL of the instance's bulk data. */
+export const BULK_DATA_PREFIX = '~/';
+
+export interface BulkLocation {
+  /** From the first byte of the Part 10 file; of the inflated data set where that is deflated. */
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  readonly vr: Vr;
+}
+
+export interface ManifestEntry {
+  readonly sopInstanceUid: string;
+  readonly sopClassUid: string;
+  readonly transferSyntaxUid: string;
+  /** SHA-256 of the data set bytes, lower-case hex. */
+  readonly digest: string;
+  /** Of the Part 10 file in the pack. */
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  readonly dataSetOffsetBytes: number;
+  /** Offsets count from the first byte of the Part 10 file. */
+  readonly frames: FrameTable;
+  /** By path, as in `00400555/0/0040A30A`. Pixel Data is there if it is native. */
+  readonly bulk: Readonly<Record<string, BulkLocation>>;
+  /** The DICOM JSON object; BulkDataURI values are BULK_DATA_PREFIX and the path. */
+  readonly metadata: string;
+}
+
+export interface Manifest {
+  readonly tenant: string;
+  readonly studyInstanceUid: string;
+  readonly seriesInstanceUid: string;
+  readonly packId: string;
+  /** Of the whole pack, lower-case hex. */
+  readonly sha256: string;
+  /** Of the whole pack. */
+  readonly lengthBytes: number;
+  /** In the order of the pack. */
+  readonly entries: readonly ManifestEntry[];
+}
+
+const FORMAT = 1;
+const LEVEL = 3;
+/** Metadata of 65,536 instances of 16 KB: beyond it is damage, or an attack. */
+const MAX_TEXT_BYTES = 1024 * 1024 * 1024;
+const NEWLINE = 0x0a;
+
+const compress = promisify(zstdCompress);
+const decompress = promisify(zstdDecompress);
+
+/** The bytes to be stored under manifestKey. The same manifest always makes the same bytes. */
+export async function encodeManifest(manifest: Manifest): Promise<Uint8Array> {
+  const { entries, ...pack } = manifest;
+  const lines = [JSON.stringify({ format: FORMAT, ...pack, entries: entries.length })];
+  for (const { metadata, frames, ...locators } of entries) {
+    if (metadata.includes('\n')) throw new RangeError('metadata must be one line of JSON');
+    lines.push(JSON.stringify({ ...locators, frames: packFrames(frames) }), metadata);
+  }
+  lines.push('');
+  return compress(Buffer.from(lines.join('\n')), { params: { [constants.ZSTD_c_compressionLevel]: LEVEL } });
+}
+
+/** Error `damaged` for bytes that encodeManifest did not make. */
+export async function decodeManifest(bytes: Uint8Array): Promise<Manifest> {
+  let text: Buffer;
+  try {
+    text = await decompress(bytes, { maxOutputLength: MAX_TEXT_BYTES });
+  } catch (cause) {
+    throw new ArchiveError('damaged', 'The manifest of a pack cannot be decompressed.', {}, cause);
+  }
+  let at = 0;
+  const line = (): Buffer => {
+    const end = text.indexOf(NEWLINE, at);
+    if (end < 0) throw new SyntaxError('a line is missing');
+    const bytesOfLine = text.subarray(at, end);
+    at = end + 1;
+    return bytesOfLine;
+  };
+  try {
+    const { format, entries: entryCount, ...pack } = JSON.parse(line().toString()) as PackLine;
+    if (format !== FORMAT) throw new SyntaxError(`format ${format} is unknown`);
+    const entries: ManifestEntry[] = [];
+    while (entries.length < entryCount) {
+      const { frames, ...locators } = JSON.parse(line().toString()) as LocatorLine;
+      entries.push({ ...locators, frames: unpackFrames(frames), metadata: line().toString() });
+    }
+    if (at !== text.length) throw new SyntaxError('something follows the last entry');
+    return { ...pack, entries };
+  } catch (cause) {
+    throw new ArchiveError('damaged', 'The manifest of a pack is damaged.', {}, cause);
+  }
+}
+
+type PackLine = Omit<Manifest, 'entries'> & { readonly format: number; readonly entries: number };
+type LocatorLine = Omit<ManifestEntry, 'frames' | 'metadata'> & { readonly frames: PackedFrames };
+
+/** Thousands of frames as one flat list of numbers: offset from the end of the one before, length, fragments. */
+type PackedFrames =
+  | Exclude<FrameTable, { kind: 'encapsulated' }>
+  | { readonly kind: 'encapsulated'; readonly numbers: readonly number[] };
+
+function packFrames(table: FrameTable): PackedFrames {
+  if (table.kind !== 'encapsulated') return table;
+  const numbers: number[] = [];
+  let end = 0;
+  for (const { offsetBytes, lengthBytes, fragments } of table.frames) {
+    numbers.push(offsetBytes - end, lengthBytes, fragments);
+    end = offsetBytes + lengthBytes;
+  }
+  return { kind: 'encapsulated', numbers };
+}
+
+function unpackFrames(packed: PackedFrames): FrameTable {
+  if (packed.kind !== 'encapsulated') return packed;
+  const frames: { offsetBytes: number; lengthBytes: number; fragments: number }[] = [];
+  let end = 0;
+  for (let i = 0; i + 2 < packed.numbers.length; i += 3) {
+    const offsetBytes = end + packed.numbers[i]!;
+    const lengthBytes = packed.numbers[i + 1]!;
+    frames.push({ offsetBytes, lengthBytes, fragments: packed.numbers[i + 2]! });
+    end = offsetBytes + lengthBytes;
+  }
+  return { kind: 'encapsulated', frames };
+}
