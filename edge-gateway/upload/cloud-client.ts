@@ -105,7 +105,9 @@ export function createCloudClient(cloudUrl: string): CloudClient {
         response.on('error', fail);
         response.on('end', () => {
           answered = true;
-          body.destroy();
+          // An answer before the end of the body: the rest is not wanted. A request that has ended must be left alone, since
+          // its connection may serve the next one already.
+          if (!request.writableEnded) request.destroy();
           resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') });
         });
       });

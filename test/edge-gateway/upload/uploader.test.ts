@@ -185,7 +185,8 @@ describe('uploading', () => {
       for (let step = 0; step < 3; step++) {
         const record = await seal(100 + step);
         tricks = [...Array.from({ length: step }, () => 'ok' as const), trick];
-        start();
+        // A 200 that meant nothing shows only by the silence after it.
+        start({ resendAfterMs: 100 });
         await untilAll([record], 'archived');
         await uploader?.close();
       }
