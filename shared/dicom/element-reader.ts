@@ -140,9 +140,9 @@ export class ElementReader {
   #has(at: number, lengthBytes: number): boolean {
     const { window } = this;
     if (at + lengthBytes <= window.filled) return true;
-    if (window.ended) return false;
     const needed = window.base + at + lengthBytes;
     this.#limits.checkLength(needed);
+    if (window.ended) return false;
     // Reading starts anew at the last complete top-level element: what was read in vain must double before the next try.
     const read = at - (window.position - window.base);
     window.neededBytes = Math.min(Math.max(needed, window.position + 2 * read), window.totalBytes);
