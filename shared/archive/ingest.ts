@@ -47,15 +47,20 @@ export async function indexInstances(
       outcomes[i] = outcomeOf(await settle(index, record, known[i]!), record);
     }
   };
-  await Promise.all(Array.from({ length: CONCURRENCY }, settleSome));
+  await allEnded(Array.from({ length: CONCURRENCY }, settleSome));
 
   const series = new Map<string, { tenant: string; ref: SeriesRef }>();
   for (const { tenant, studyInstanceUid, seriesInstanceUid } of incoming) {
     const ref = { studyInstanceUid, seriesInstanceUid };
     series.set(JSON.stringify([tenant, studyInstanceUid, seriesInstanceUid]), { tenant, ref });
   }
-  await Promise.all([...series.values()].map(({ tenant, ref }) => index.recount(tenant, ref)));
+  await allEnded([...series.values()].map(({ tenant, ref }) => index.recount(tenant, ref)));
   return outcomes;
+}
+
+/** Like Promise.all, but rejects only when nothing of it runs on: whoever then tries again is not in its own way. */
+async function allEnded(work: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(work)) if (result.status === 'rejected') throw result.reason;
 }
 
 /** Brings a record in beside the current one of its UIDs, which is `found` as it was seen last. */
