@@ -113,19 +113,29 @@ export function encodeText(text: string, characterSets: readonly string[], vr: V
 const known = new Map<string, CharacterSet>();
 
 function characterSetOf(terms: readonly string[]): CharacterSet {
-  const key = terms.length === 1 ? terms[0]! : terms.join('\\');
+  const key = terms.length === 1 ? terms[0]! : keyOf(terms);
   const found = known.get(key);
   if (found !== undefined) return found;
-  const set = readTerms(terms);
-  // Terms come from files: a hostile one must not fill the memory.
+  const set = readTerms(terms.slice(0, MAXIMUM_TERMS));
+  // Terms come from files: hostile ones must not fill the memory.
   if (known.size < 1024 && key.length <= 256) known.set(key, set);
   return set;
 }
 
+/** Nobody has more sets than there are; a hostile file would have every value pay for its list. */
+const MAXIMUM_TERMS = 32;
+const MAXIMUM_TERM_LENGTH = 64;
+
+const keyOf = (terms: readonly string[]): string =>
+  terms
+    .slice(0, MAXIMUM_TERMS)
+    .map((term) => term.slice(0, MAXIMUM_TERM_LENGTH + 1))
+    .join('\\');
+
 type Term = CharacterSet | { readonly kind: 'registered'; readonly number: number };
 
 function readTerms(terms: readonly string[]): CharacterSet {
-  const read = terms.slice(0, 64).map(readTerm);
+  const read = terms.map(readTerm);
   if (read.every((term) => term.kind === 'absent')) return absent;
   // Sets without code extensions stand alone by the standard; where they do not, they are the one that holds all text.
   for (const term of read) if (term.kind === 'utf-8' || term.kind === 'gb') return term;
@@ -162,9 +172,9 @@ const numberOfPart: Readonly<Record<number, number>> = {
 };
 
 function readTerm(text: string): Term {
+  if (text.length > MAXIMUM_TERM_LENGTH) return { kind: 'unknown' };
   const term = text.replaceAll('\0', ' ').trim().toUpperCase();
   if (term === '') return absent;
-  if (term.length > 64) return { kind: 'unknown' };
   const registered = registeredTerm.exec(term);
   const part = isoStandard.exec(term);
   const number = registered ? Number(registered[1]) : part ? numberOfPart[Number(part[1])] : undefined;

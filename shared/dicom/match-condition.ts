@@ -69,7 +69,7 @@ export function testOf(condition: Condition): Test {
         element === undefined ||
         (element.InlineBinary === undefined &&
           element.BulkDataURI === undefined &&
-          !(element.Value ?? []).some((value) => isItem(value) || textOf(value) !== ''));
+          !(element.Value ?? []).some(hasContent));
     case 'values': {
       const values = new Set(condition.values);
       return (element) => anyValue(element, (value) => values.has(textOf(value)));
@@ -133,6 +133,10 @@ export function testOf(condition: Condition): Test {
 
 const anyValue = (element: JsonElement | undefined, matches: (value: JsonValue) => boolean): boolean =>
   element?.Value?.some((value) => value !== null && matches(value)) ?? false;
+
+/** A name without anything but delimiters is none. */
+const hasContent = (value: JsonValue): boolean =>
+  isPersonName(value) ? nameGroups(value).length > 0 : isItem(value) || textOf(value) !== '';
 
 /** A value as text for comparison; '' for what has none. */
 function textOf(value: JsonValue): string {

@@ -55,6 +55,7 @@ describe('universal and empty matching', () => {
     }
     expect(meets('LO', '""', ['a'])).toBe(false);
     expect(meets('PN', '""', [{ Alphabetic: 'a' }])).toBe(false);
+    expect(meets('PN', '""', [{ Alphabetic: '^^^^' }])).toBe(true);
     expect(meets('SQ', '""', [{}])).toBe(false);
     expect(compileMatch([matchKey([TAG], 'OB', '""')])({ '00091001': { vr: 'OB', InlineBinary: 'AA==' } })).toBe(false);
   });
