@@ -143,7 +143,7 @@ export class OpenPack {
   async settled(): Promise<void> {
     this.#usable = false;
     await this.#tail.catch(() => {});
-    await this.#sync.synced().catch(() => {});
+    await this.#sync.idle();
   }
 
   /**
@@ -214,8 +214,9 @@ export class OpenPack {
     this.#ground.volume.assertWritable();
     this.#ground.crashPoint('before-sync');
     const covered = { instanceCount: this.#entries.length, lengthBytes: this.#lengthBytes };
+    const file = this.#opened();
     try {
-      await this.#opened().datasync();
+      await file.datasync();
     } catch (error) {
       this.#usable = false;
       this.#ground.volume.raiseFence(error, 'syncing a pack');

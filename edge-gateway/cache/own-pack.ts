@@ -96,10 +96,10 @@ export class OwnPack {
     if (this.#dropped) return;
     this.#dropped = true;
     await this.#tail.catch(() => {});
+    await this.#sync.idle();
     const file = this.#file;
     this.#file = undefined;
     if (file === undefined) return;
-    await this.#sync.synced().catch(() => {});
     await file.close().catch(() => {});
     await this.#ground.files.remove(this.#path).catch(() => {});
   }
@@ -108,8 +108,9 @@ export class OwnPack {
     const { volume, crashPoint } = this.#ground;
     volume.assertWritable();
     crashPoint('before-sync');
+    const file = this.#opened();
     try {
-      await this.#opened().datasync();
+      await file.datasync();
     } catch (error) {
       volume.raiseFence(error, 'syncing a pack');
     }

@@ -25,6 +25,11 @@ export class SyncGroup {
     return this.#next;
   }
 
+  /** Resolves when no sync runs or waits, however they ended. */
+  async idle(): Promise<void> {
+    while (this.#failure === undefined && this.#running !== undefined) await this.#running.catch(() => {});
+  }
+
   #begin(): Promise<void> {
     this.#running = this.#sync().then(
       () => {
