@@ -1,3 +1,6 @@
+/**
+ * The names that real and generated files in many character sets must show, as their table says.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';

@@ -1,3 +1,7 @@
+/**
+ * Specific Character Set both ways (PS3.3 §C.12.1.1.2, PS3.5 §6.1): each set, the spellings of the field, code extensions with
+ * their delimiters, and that no bytes make decoding fail.
+ */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeText, encodeText } from '#shared/dicom/charset.ts';

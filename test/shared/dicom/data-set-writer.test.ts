@@ -1,3 +1,7 @@
+/**
+ * The DICOM JSON Model to bytes and back through the reader: any data set, the headers of real files, hostile JSON, and
+ * the encoding itself byte by byte (PS3.5 §7.1).
+ */
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';

@@ -1,3 +1,6 @@
+/**
+ * Dates, times and their ranges in all the forms that the reader of keys accepts (PS3.5 §6.2, PS3.4 §C.2.2.2.5).
+ */
 import { describe, expect, it } from 'vitest';
 import { parseDate, parseDateTime, parseOffset, parseRange, parseTime, toUtc } from '#shared/dicom/date-time.ts';
 

@@ -1,3 +1,7 @@
+/**
+ * Data sets to the DICOM JSON Model (PS3.18 Annex F): every VR in both byte orders, what stays outside, and the order of
+ * the text.
+ */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DataSet, type Element, type Vr } from '#shared/dicom/data-set.ts';

@@ -1,3 +1,7 @@
+/**
+ * Attribute matching (PS3.4 §C.2.2.2) against its definition: each kind of matching, names, ranges, sequences, the planner's
+ * hints, and any keys together.
+ */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Vr } from '#shared/dicom/data-set.ts';

@@ -1,3 +1,6 @@
+/**
+ * Component groups of names and the normal form under which they are compared.
+ */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { nameGroups, normaliseName, personNameOf, personNameText } from '#shared/dicom/person-name.ts';

@@ -1,3 +1,6 @@
+/**
+ * Wild cards (PS3.4 §C.2.2.2.4) against a model that follows the definition, and the cost of hostile patterns.
+ */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { matchesWildcard } from '#shared/dicom/wildcard.ts';
