@@ -44,7 +44,7 @@ const KATAKANA_FIRST = 0xa1;
 const KATAKANA_LAST = 0xdf;
 
 const backslashIsText: ReadonlySet<Vr> = new Set<Vr>(['LT', 'ST', 'UR', 'UT']);
-/** VRs of the default repertoire only (PS3.5 §6.1.2.3): whatever (0008,0005) says, their 5C and 7E are ASCII. */
+/** The VRs that (0008,0005) is for (PS3.3 §C.12.1.1.2). In all others 5C and 7E are ASCII, whatever it says. */
 export const usesCharacterSets = (vr: Vr): boolean =>
   vr === 'PN' || vr === 'LO' || vr === 'SH' || vr === 'LT' || vr === 'ST' || vr === 'UT' || vr === 'UC';
 

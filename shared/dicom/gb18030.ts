@@ -1,5 +1,5 @@
 /**
- * Encoding text in GB 18030 and GBK (PS3.5 §6.1.2.4: character sets of several bytes without code extensions). Decoding
+ * Encoding text in GB 18030 and GBK (PS3.3 §C.12.1.1.2: character sets of several bytes without code extensions). Decoding
  * is the platform's; its tables are turned round here when they are first needed.
  */
 import { decodeWith, REPLACEMENT } from './graphic-sets.ts';
