@@ -15,7 +15,7 @@ import {
   meaningOf,
 } from './decoded-frame.ts';
 import type { ImageAttributes } from './image-attributes.ts';
-import { readJ2kHeader, unwrapJp2 } from './j2k-codestream.ts';
+import { checkTileParts, readJ2kHeader, unwrapJp2 } from './j2k-codestream.ts';
 import { isYcbcr, type JpegHeader, readJpegHeader } from './jpeg-codestream.ts';
 import { decodeJpegDct } from './jpeg-dct.ts';
 import { decodeJpegLossless } from './jpeg-lossless.ts';
@@ -131,9 +131,17 @@ async function decodeJpegFrame(frame: Uint8Array, attributes: ImageAttributes): 
     const samples = decodeJpegDct(frame, header);
     return { rows, columns, meaning, bitsStored, signed, values: codestreamValues(samples, header, attributes) };
   }
-  const { samples } = await decodeWithWasm('libjpeg-turbo', withColourTold(frame, header, ycbcr), header);
-  const values = codestreamValues(samples, header, attributes);
-  return { rows, columns, meaning: header.components.length === 3 ? 'RGB' : meaning, bitsStored, signed, values };
+  try {
+    const { samples } = await decodeWithWasm('libjpeg-turbo', withColourTold(frame, header, ycbcr), header);
+    const values = codestreamValues(samples, header, attributes);
+    return { rows, columns, meaning: header.components.length === 3 ? 'RGB' : meaning, bitsStored, signed, values };
+  } catch (error) {
+    if (!isArchiveError(error)) throw error;
+    // libjpeg's mere warnings (stray bytes between segments) arrive as failures; this decoder passes over those, and
+    // fails itself where data is missing.
+    const samples = decodeJpegDct(frame, header);
+    return { rows, columns, meaning, bitsStored, signed, values: codestreamValues(samples, header, attributes) };
+  }
 }
 
 /** The same codestream with one Adobe segment in place of all application segments: libjpeg then does as it is told. */
@@ -153,12 +161,20 @@ async function decodeJpegLsFrame(frame: Uint8Array, attributes: ImageAttributes)
   const header = readJpegHeader(frame);
   if (header.process !== 0xf7) return decodeJpegFrame(frame, attributes);
   checkCodestream(header, attributes);
-  const { samples, interleaveMode } = await decodeWithWasm('charls', frame, header);
+  const { samples, interleaveMode } = await decodeWithWasm('charls', withEndOfImage(frame), header);
   const { rows, columns, bitsStored, signed } = attributes;
   const interleaved =
     header.samplesPerPixel > 1 && interleaveMode === 0 ? interleave(samples, header.samplesPerPixel) : samples;
   const values = codestreamValues(interleaved, header, attributes);
   return { rows, columns, meaning: meaningOf(attributes), bitsStored, signed, values };
+}
+
+/** CharLS can search for a minute for the next 1 bit of a stream that ends too soon; a marker behind it stops the search. */
+function withEndOfImage(frame: Uint8Array): Uint8Array {
+  const ended = new Uint8Array(frame.length + 2);
+  ended.set(frame);
+  ended.set([0xff, 0xd9], frame.length);
+  return ended;
 }
 
 async function decodeJ2kFrame(
@@ -169,6 +185,7 @@ async function decodeJ2kFrame(
   const codestream = unwrapJp2(frame);
   const header = readJ2kHeader(codestream);
   checkCodestream(header, attributes);
+  checkTileParts(codestream, header.firstTileOffset);
   const { rows, columns, samplesPerPixel, bitsStored, signed } = attributes;
   if (header.precision > 16) throw cannotRender(`JPEG 2000 with ${header.precision} bits cannot be rendered`);
   const biased = header.signed && header.precision <= 8;

@@ -4,11 +4,14 @@
  */
 import { type CodestreamHeader, cannotRender } from './decoded-frame.ts';
 
+const START_OF_TILE = 0xff90;
+
 export interface J2kHeader extends CodestreamHeader {
   /** Luma at full size, chroma halved across, or halved both ways. */
   readonly sampling: '444' | '422' | '420';
   /** RCT or ICT: what comes out is RGB, whatever the data set calls it (PS3.5 §8.2.4). */
   readonly colorTransform: boolean;
+  readonly firstTileOffset: number;
   /** Offset of Ssiz of each component, relative to the codestream. */
   readonly depthOffsets: readonly number[];
 }
@@ -71,24 +74,47 @@ export function readJ2kHeader(bytes: Uint8Array): J2kHeader {
     lossy: !coding.reversible,
     sampling,
     colorTransform: coding.colorTransform && count >= 3,
+    firstTileOffset: coding.firstTileOffset,
     depthOffsets,
   };
 }
 
-function codingStyle(
-  bytes: Uint8Array,
-  view: DataView,
-  from: number,
-): { reversible: boolean; colorTransform: boolean } {
+interface CodingStyle {
+  readonly reversible: boolean;
+  readonly colorTransform: boolean;
+  readonly firstTileOffset: number;
+}
+
+function codingStyle(bytes: Uint8Array, view: DataView, from: number): CodingStyle {
   let at = from;
+  let style: Omit<CodingStyle, 'firstTileOffset'> | undefined;
   while (at + 4 <= bytes.length) {
     const marker = view.getUint16(at);
     const length = view.getUint16(at + 2);
-    if (marker === 0xff90 || marker < 0xff00 || length < 2) break;
+    if (marker === START_OF_TILE && style !== undefined) return { ...style, firstTileOffset: at };
+    if (marker === START_OF_TILE || marker < 0xff00 || length < 2) break;
     if (marker === 0xff52 && at + 14 <= bytes.length) {
-      return { reversible: bytes[at + 13] === 1, colorTransform: bytes[at + 8] === 1 };
+      style = { reversible: bytes[at + 13] === 1, colorTransform: bytes[at + 8] === 1 };
     }
     at += 2 + length;
   }
   throw cannotRender('The JPEG 2000 frame has no coding style before its first tile');
+}
+
+/**
+ * Decoders draw what there is of a codestream that was cut, and say nothing: a tile-part that reaches beyond the end is
+ * refused here. One that ends with a tile-part is whole, at a lower resolution or quality. @throws ArchiveError `cannot-render`
+ */
+export function checkTileParts(bytes: Uint8Array, firstTileOffset: number): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let at = firstTileOffset;
+  while (at + 12 <= bytes.length && view.getUint16(at) === START_OF_TILE) {
+    const lengthBytes = view.getUint32(at + 6);
+    // 0: up to the end of the codestream (A.4.2).
+    if (lengthBytes === 0) return;
+    at += Math.max(12, lengthBytes);
+    if (at > bytes.length) {
+      throw cannotRender('The JPEG 2000 frame is cut short', { lengthBytes: bytes.length, neededBytes: at });
+    }
+  }
 }
