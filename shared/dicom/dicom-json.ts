@@ -234,7 +234,7 @@ function trimStart(text: string): string {
 
 /**
  * The text of a DICOM JSON object, with the attributes in ascending order as §F.2.2 wants them: JSON.stringify puts keys like
- * `30060020`, which look like array indices, before all others, and takes longer. Lone surrogates become U+FFFD, as UTF-8 has none.
+ * `30060020`, which look like array indices, before all others. Lone surrogates become U+FFFD, as UTF-8 has none.
  */
 export function dicomJsonText(json: DicomJson): string {
   let text = '{';
