@@ -74,7 +74,6 @@ interface Message {
 export class Association implements UpperLayerHandler {
   readonly #layer: UpperLayer;
   readonly #options: AssociationOptions;
-  readonly #peerAddress: string;
   #log: Logger;
   #request: AssociateRequest | undefined;
   #contexts: ReadonlyMap<number, AcceptedContext> = new Map();
@@ -93,8 +92,7 @@ export class Association implements UpperLayerHandler {
 
   constructor(socket: Socket, options: AssociationOptions) {
     this.#options = options;
-    this.#peerAddress = socket.remoteAddress ?? '';
-    this.#log = options.log.child({ peer: `${this.#peerAddress}:${socket.remotePort}` });
+    this.#log = options.log.child({ peer: `${socket.remoteAddress}:${socket.remotePort}` });
     this.#layer = new UpperLayer(socket, this, {
       maxPduBytes: options.policy.maxPduBytes,
       lingerMs: options.limits.lingerMs,
@@ -219,8 +217,6 @@ export class Association implements UpperLayerHandler {
     }
     return service(request, {
       callingAeTitle: this.#request?.callingAeTitle ?? '',
-      calledAeTitle: this.#request?.calledAeTitle ?? '',
-      peerAddress: this.#peerAddress,
       context,
       log: this.#log,
     });

@@ -52,7 +52,6 @@ export const Rejects = {
   callingAeTitleNotRecognized: { result: 1, source: 1, reason: 3 },
   calledAeTitleNotRecognized: { result: 1, source: 1, reason: 7 },
   protocolVersionNotSupported: { result: 1, source: 2, reason: 2 },
-  temporaryCongestion: { result: 2, source: 3, reason: 1 },
   localLimitExceeded: { result: 2, source: 3, reason: 2 },
 } as const satisfies Record<string, Reject>;
 

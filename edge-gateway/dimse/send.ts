@@ -10,6 +10,7 @@ import { Tag } from '#shared/dicom/tags.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import { MAX_PRESENTATION_CONTEXTS } from './associate-pdu.ts';
 import { type ConnectOptions, connect, type ProposedContext, type RequestorAssociation } from './client.ts';
+import { isWarning, Status } from './status.ts';
 
 const HEADER_CHUNK_BYTES = 64 * 1024;
 const READ_BYTES = 512 * 1024;
@@ -62,7 +63,7 @@ interface FileToSend {
 export async function sendFiles(options: SendFilesOptions): Promise<SendTotals> {
   const totals = { sent: 0, failed: 0, lengthBytes: 0 };
   const report = (result: SendResult) => {
-    if (result.status !== undefined && isStored(result.status)) {
+    if (result.status !== undefined && (result.status === Status.Success || isWarning(result.status))) {
       totals.sent++;
       totals.lengthBytes += result.lengthBytes;
     } else totals.failed++;
@@ -71,11 +72,6 @@ export async function sendFiles(options: SendFilesOptions): Promise<SendTotals> 
   const found = await inspectAll(options.files, report);
   for (const batch of batches(found)) await sendBatch(batch, options, report);
   return totals;
-}
-
-/** Success and warnings (PS3.4 §B.2.3): the peer has the instance. */
-function isStored(status: number): boolean {
-  return status === 0 || status >> 12 === 0xb;
 }
 
 async function inspectAll(files: readonly string[], report: (result: SendResult) => void): Promise<FileToSend[]> {

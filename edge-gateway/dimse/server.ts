@@ -90,11 +90,13 @@ export async function createDimseServer(options: DimseServerOptions): Promise<Di
     [CommandField.CStoreRequest, createStoreService(options.receiver, (store) => onEvent({ kind: 'store', ...store }))],
   ]);
 
+  /** Since the last look at the clock: a flood of connections must not become a flood of log lines. */
+  let cut = 0;
   const server = createServer({ highWaterMark: 256 * 1024 }, (socket) => {
     const address = socket.remoteAddress ?? '';
     const place = connections.placeFor(address);
     if (place === 'none') {
-      options.log.warn({ peer: address, connections: connections.count }, 'connection cut: far too many are open');
+      cut++;
       socket.on('error', () => {});
       socket.destroy();
       return;
@@ -114,7 +116,13 @@ export async function createDimseServer(options: DimseServerOptions): Promise<Di
     connections.add(address, association);
   });
   await listen(server, options.host, options.port);
-  const clock = watchTime(connections, limits);
+  // A failed accept (out of file descriptors) concerns one connection, not the server.
+  server.on('error', (error) => options.log.error({ err: error }, 'a connection could not be accepted'));
+  const clock = watchTime(limits, (nowMs) => {
+    connections.each((association) => association.checkTime(nowMs));
+    if (cut > 0) options.log.warn({ cut, connections: connections.count }, 'connections cut: far too many are open');
+    cut = 0;
+  });
   let closing: Promise<void> | undefined;
   return {
     port: portOf(server),
@@ -177,13 +185,10 @@ class Connections {
 }
 
 /** One clock for all connections, fine enough for the shortest limit. */
-function watchTime(connections: Connections, limits: DimseLimits): NodeJS.Timeout {
+function watchTime(limits: DimseLimits, look: (nowMs: number) => void): NodeJS.Timeout {
   const shortestMs = Math.min(limits.artimMs, limits.idleTimeoutMs, limits.stallTimeoutMs);
   const everyMs = Math.max(10, Math.min(1_000, Math.floor(shortestMs / 4)));
-  const clock = setInterval(() => {
-    const nowMs = performance.now();
-    connections.each((association) => association.checkTime(nowMs));
-  }, everyMs);
+  const clock = setInterval(() => look(performance.now()), everyMs);
   clock.unref();
   return clock;
 }
@@ -214,8 +219,6 @@ async function listen(server: Server, host: string, port: number): Promise<void>
     server.listen({ host, port, backlog: 511 }, resolve);
   });
   server.removeAllListeners('error');
-  // A failed accept (out of file descriptors) concerns one connection, not the server.
-  server.on('error', () => {});
 }
 
 function portOf(server: Server): number {

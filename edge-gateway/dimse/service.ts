@@ -10,8 +10,6 @@ import type { StatusAnswer } from './status.ts';
 /** Who asks, and over what. */
 export interface RequestScope {
   readonly callingAeTitle: string;
-  readonly calledAeTitle: string;
-  readonly peerAddress: string;
   readonly context: AcceptedContext;
   readonly log: Logger;
 }

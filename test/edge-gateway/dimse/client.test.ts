@@ -1,5 +1,10 @@
 /** Our SCU against peers that behave as no server of ours would. */
-import { createServer, type Server, type Socket } from 'node:net';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect as connectTcp, createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createServer as createTlsServer } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
 import { decodeAssociateRequest, encodeAssociateAccept } from '#edge-gateway/dimse/associate-pdu.ts';
 import { type ConnectOptions, connect } from '#edge-gateway/dimse/client.ts';
@@ -221,5 +226,48 @@ describe('releasing', () => {
     const association = await client(port, { responseTimeoutMs: 50 });
     await association.release();
     expect(association.isOpen).toBe(false);
+  });
+});
+
+const openssl = spawnSync('openssl', ['version']).status === 0;
+if (!openssl) console.warn('SKIPPED: openssl is not here; DIMSE over TLS is not tried');
+
+describe.skipIf(!openssl)('TLS', () => {
+  it('carries an association, and is refused when the certificate is not trusted', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'archipel-tls-'));
+    const [keyFile, certFile] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+    const made = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost';
+    spawnSync('openssl', [
+      ...made.split(' '),
+      '-addext',
+      'subjectAltName=IP:127.0.0.1',
+      '-keyout',
+      keyFile,
+      '-out',
+      certFile,
+    ]);
+    const [key, cert] = [readFileSync(keyFile), readFileSync(certFile)];
+    rmSync(folder, { recursive: true });
+
+    const log = silentLogger;
+    const receiver = new MemoryReceiver();
+    const server = await createDimseServer({ host: '127.0.0.1', port: 0, aeTitle: 'PEER', receiver, log });
+    running.push(server);
+    const front = createTlsServer({ key, cert }, (socket) => {
+      socket.on('error', () => {});
+      socket.pipe(connectTcp(server.port, '127.0.0.1').on('error', () => {})).pipe(socket);
+    });
+    running.push(front);
+    await new Promise<void>((resolve) => front.listen(0, '127.0.0.1', resolve));
+    const address = front.address();
+    const port = typeof address === 'object' && address !== null ? address.port : 0;
+
+    const association = await client(port, { tls: { ca: cert } });
+    const dataSet = Buffer.alloc(500_000, 7);
+    const store = { sopClassUid: CT_IMAGE, sopInstanceUid: '1', transferSyntaxUid: EXPLICIT, dataSet };
+    expect(await association.store(store)).toEqual({ status: 0 });
+    expect(receiver.received[0]?.bytes.equals(dataSet)).toBe(true);
+    await association.release();
+    await expect(client(port, { tls: {} })).rejects.toThrow(expect.objectContaining({ code: 'unavailable' }));
   });
 });
