@@ -1,12 +1,11 @@
 /**
  * Opens each of the engines that work on SQLite, in whatever thread this is called: the index, its second connection that
  * only reads, the queue.
+ * Each is loaded only where it is needed: a thread of the queue is up sooner without the index.
  */
 import { openDatabase } from './sqlite-database.ts';
-import { createIndexEngine, createRunner, indexOperations, type Runner } from './sqlite-engine.ts';
-import { createQueueEngine, queueMigrations, queueOperations } from './sqlite-messages.ts';
 import type { EngineSpec } from './sqlite-rpc.ts';
-import { indexMigrations } from './sqlite-schema.ts';
+import { createRunner, type Runner } from './sqlite-runner.ts';
 
 export interface OpenEngine {
   readonly run: Runner;
@@ -14,12 +13,17 @@ export interface OpenEngine {
 }
 
 /** Errors: those of openDatabase. */
-export function openEngine({ engine, file, maxReceiveCount = 5 }: EngineSpec): OpenEngine {
+export async function openEngine({ engine, file, maxReceiveCount = 5 }: EngineSpec): Promise<OpenEngine> {
   if (engine === 'queue') {
+    const { createQueueEngine, queueMigrations, queueOperations } = await import('./sqlite-messages.ts');
     const database = openDatabase({ file, migrations: queueMigrations });
     const run = createRunner(database, createQueueEngine(database, maxReceiveCount), queueOperations);
     return { run, close: database.close };
   }
+  const [{ createIndexEngine, indexOperations }, { indexMigrations }] = await Promise.all([
+    import('./sqlite-engine.ts'),
+    import('./sqlite-schema.ts'),
+  ]);
   const database = openDatabase({ file, migrations: indexMigrations, readOnly: engine === 'index-reader' });
   return { run: createRunner(database, createIndexEngine(database), indexOperations), close: database.close };
 }

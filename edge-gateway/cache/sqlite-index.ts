@@ -7,7 +7,6 @@ import type { ArchiveIndex, Page } from '#shared/archive/ports.ts';
 import type { InstanceRecord } from '#shared/archive/records.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import type { IndexEngine } from './sqlite-engine.ts';
-import { openEngine } from './sqlite-engines.ts';
 import type { StoredInstance } from './sqlite-instances.ts';
 import { createLazyExecutor, createLocalExecutor, createWorkerExecutor, type Executor } from './sqlite-rpc.ts';
 
@@ -30,8 +29,7 @@ export async function createSqliteIndex({ file, inWorker }: SqliteIndexOptions):
       createLazyExecutor(() => createWorkerExecutor({ engine: 'index-reader', file })),
     );
   }
-  const { run, close } = openEngine({ engine: 'index', file });
-  const executor = createLocalExecutor(run, close);
+  const executor = await createLocalExecutor({ engine: 'index', file });
   return indexOn(executor, executor);
 }
 

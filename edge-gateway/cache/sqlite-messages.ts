@@ -4,7 +4,7 @@
  */
 import type { DeadLetter, QueueCounts, QueueMessage } from '#shared/archive/queue.ts';
 import type { Database } from './sqlite-database.ts';
-import type { OperationKind } from './sqlite-engine.ts';
+import type { OperationKind } from './sqlite-runner.ts';
 
 export const queueMigrations: readonly string[] = [
   `

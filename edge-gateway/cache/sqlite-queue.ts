@@ -4,15 +4,8 @@
  */
 import type { Queue } from '#shared/archive/queue.ts';
 import { ArchiveError } from '#shared/errors.ts';
-import { openEngine } from './sqlite-engines.ts';
 import type { QueueEngine } from './sqlite-messages.ts';
-import {
-  createLazyExecutor,
-  createLocalExecutor,
-  createWorkerExecutor,
-  type EngineSpec,
-  type Executor,
-} from './sqlite-rpc.ts';
+import { createLazyExecutor, createLocalExecutor, createWorkerExecutor, type EngineSpec } from './sqlite-rpc.ts';
 
 export interface SqliteQueueOptions {
   /** Made, with its folder, if it is not there. */
@@ -31,7 +24,7 @@ const MAXIMUM_BODY_BYTES = 256 * 1024;
 export function createSqliteQueue<T>(options: SqliteQueueOptions): Queue<T> {
   const { file, inWorker = true, maxReceiveCount = 5, nowMs = Date.now } = options;
   const spec: EngineSpec = { engine: 'queue', file, maxReceiveCount };
-  const executor = createLazyExecutor(async () => (inWorker ? createWorkerExecutor(spec) : openHere(spec)));
+  const executor = createLazyExecutor(() => (inWorker ? createWorkerExecutor(spec) : createLocalExecutor(spec)));
   const call = <M extends keyof QueueEngine>(method: M, ...args: Parameters<QueueEngine[M]>) =>
     executor.call(method, ...args) as Promise<ReturnType<QueueEngine[M]>>;
 
@@ -56,11 +49,6 @@ export function createSqliteQueue<T>(options: SqliteQueueOptions): Queue<T> {
     redrive: (ids) => call('redrive', ids, nowMs()),
     close: () => executor.close(),
   };
-}
-
-function openHere(spec: EngineSpec): Executor {
-  const { run, close } = openEngine(spec);
-  return createLocalExecutor(run, close);
 }
 
 function encode(message: unknown): string {

@@ -4,7 +4,8 @@
  */
 import { Worker } from 'node:worker_threads';
 import { ArchiveError, type ErrorCode, isArchiveError } from '#shared/errors.ts';
-import type { Answer, Request, Runner } from './sqlite-engine.ts';
+import { openEngine } from './sqlite-engines.ts';
+import type { Answer, Request } from './sqlite-runner.ts';
 
 export interface Executor {
   /** Errors: those of the engine; `unavailable` when it is closed or its thread has died. */
@@ -50,8 +51,9 @@ interface Pending {
 const closedError = (): ArchiveError =>
   new ArchiveError('unavailable', 'The database is closed; open it again to go on.');
 
-/** Runs requests in this thread, those of one turn together. */
-export function createLocalExecutor(run: Runner, close: () => void): Executor {
+/** Opens the engine in this thread; requests made in one go run together. Errors: those of opening. */
+export async function createLocalExecutor(spec: EngineSpec): Promise<Executor> {
+  const { run, close } = await openEngine(spec);
   let waiting: (Request & Pending)[] = [];
   let closed: Promise<void> | undefined;
 

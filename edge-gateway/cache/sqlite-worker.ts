@@ -3,16 +3,16 @@
  * everything that waits in one batch, and answers after the commit. Started by sqlite-rpc.ts only.
  */
 import { isMainThread, type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { openEngine } from './sqlite-engines.ts';
+import { type OpenEngine, openEngine } from './sqlite-engines.ts';
 import { type EngineSpec, toWire, type WireAnswers, type WireRequests } from './sqlite-rpc.ts';
 
-if (!isMainThread && parentPort !== null) serve(parentPort, workerData as EngineSpec);
+if (!isMainThread && parentPort !== null) await serve(parentPort, workerData as EngineSpec);
 
-function serve(port: MessagePort, spec: EngineSpec): void {
+async function serve(port: MessagePort, spec: EngineSpec): Promise<void> {
   const answer = (message: WireAnswers): void => port.postMessage(message);
-  let engine: ReturnType<typeof openEngine>;
+  let engine: OpenEngine;
   try {
-    engine = openEngine(spec);
+    engine = await openEngine(spec);
   } catch (error) {
     answer({ firstId: -1, answers: [toWire({ error })] });
     port.close();
