@@ -17,8 +17,7 @@ import { inPackOrder, inViewingOrder, listStored, type StoredInstance } from './
 /** Up to here the manifests of a series are held together so that its instances come in viewing order; beyond it pack by pack. */
 const maximumOrderedInstances = 5000;
 const readsAhead = 8;
-/** Small texts are sent together. */
-const chunkLength = 256 * 1024;
+const chunkBytes = 256 * 1024;
 
 /** Errors: `not-found`, `not-acceptable`. */
 export async function retrieveMetadata(
@@ -56,7 +55,8 @@ async function* jsonArray(
   for (const series of bySeries(instances)) {
     const texts = series.length <= maximumOrderedInstances ? viewingOrder(ahead, series) : packOrder(ahead, series);
     for await (const { instance, metadata } of texts) {
-      yield separator + absolute(metadata, `${baseUrl}/${refPath(instance)}/bulkdata/`);
+      yield separator;
+      yield absolute(metadata, `${baseUrl}/${refPath(instance)}/bulkdata/`);
       separator = ',\n';
     }
   }
@@ -137,17 +137,21 @@ function absolute(metadata: string, bulkDataUrl: string): string {
   return metadata.replaceAll(relativeBulk, () => `"BulkDataURI":"${bulkDataUrl}`);
 }
 
+/** UTF-8 in chunks of one size: a text is written where it belongs, without being joined to others first. */
 async function* encodeText(texts: AsyncIterable<string>): AsyncGenerator<Uint8Array, void, undefined> {
   const encoder = new TextEncoder();
-  let gathered: string[] = [];
-  let length = 0;
-  for await (const text of texts) {
-    gathered.push(text);
-    length += text.length;
-    if (length < chunkLength) continue;
-    yield encoder.encode(gathered.join(''));
-    gathered = [];
-    length = 0;
+  let chunk = new Uint8Array(chunkBytes);
+  let used = 0;
+  for await (let text of texts) {
+    while (text.length > 0) {
+      const { read, written } = encoder.encodeInto(text, chunk.subarray(used));
+      used += written;
+      if (read === text.length) break;
+      text = text.slice(read);
+      yield chunk.subarray(0, used);
+      chunk = new Uint8Array(chunkBytes);
+      used = 0;
+    }
   }
-  yield encoder.encode(gathered.join(''));
+  yield chunk.subarray(0, used);
 }

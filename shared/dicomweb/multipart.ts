@@ -1,5 +1,5 @@
 /**
- * Writing multipart/related bodies (RFC 2387, PS3.18 §8.6.1.2.1) as streams: a part's bytes are pulled when the client
+ * Writing multipart/related bodies (RFC 2387) as streams: a part's bytes are pulled when the client
  * takes them, nothing is gathered. Reading multipart is the business of whoever takes uploads.
  */
 import { randomBytes } from 'node:crypto';

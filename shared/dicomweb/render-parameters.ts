@@ -55,7 +55,7 @@ export function parseRenderParameters(query: URLSearchParams): RenderParameters 
   };
 }
 
-/** §8.3.5.1.4: center,width,function. The function may be left out, as many clients do. */
+/** `window`: center,width,function. The function may be left out, as many clients do. */
 function parseWindow(text: string): Window {
   const [center, width, name = 'linear', ...more] = text.split(',').map((piece) => piece.trim());
   const windowFunction = functions[name.toLowerCase()];
@@ -70,7 +70,7 @@ function parseWindow(text: string): Window {
   return { ...parsed, function: windowFunction };
 }
 
-/** §8.3.5.1.3: vw,vh and, all or none, sx,sy,sw,sh, each of which may be empty; a negative sw or sh mirrors. */
+/** §8.3.5.1.3, `viewport`: vw,vh and, all or none, sx,sy,sw,sh, each of which may be empty; a negative sw or sh mirrors. */
 function parseViewport(text: string): RequestedViewport {
   const pieces = text.split(',').map((piece) => piece.trim());
   const [width = 0, height = 0] = pieces.slice(0, 2).map((piece) => (/^[0-9]{1,5}$/.test(piece) ? Number(piece) : 0));

@@ -1,7 +1,7 @@
 /**
  * Retrieve Transaction for instances (WADO-RS), PS3.18 §10.4: a study, a series or an instance as application/dicom parts, as
  * one Part 10 file or as a ZIP file. Stored bytes go out as they lie and are always labelled with their true transfer syntax;
- * CONFORMANCE.md says how that meets the default of §8.7.3.5.2.
+ * CONFORMANCE.md says how that meets the default of Table 8.7.3-2.
  */
 import type { Archive } from '../archive/ports.ts';
 import { ArchiveError } from '../errors.ts';

@@ -1,5 +1,5 @@
 /**
- * The resources of PS3.18 that this service has, by their paths below the mount path (Tables 10.4.1-1 to 10.6.1-1), the
+ * The resources of PS3.18 that this service has, by their paths below the mount path (§10.4, §10.6), the
  * references they name, and the part of the service (search, retrieve, render) that answers each. Knows no handlers.
  */
 import type { InstanceRef, Level, SeriesRef, StudyRef } from '../archive/records.ts';

@@ -4,10 +4,12 @@
  */
 import type { Archive } from '../archive/ports.ts';
 import type { Level, SeriesRef, StudyRef } from '../archive/records.ts';
+import { dicomJsonText } from '../dicom/dicom-json.ts';
 import type { DicomJson, JsonElement } from '../dicom/dicom-json-model.ts';
 import { combineDateTime, type MatchKey, matchKey } from '../dicom/matching.ts';
 import { dictionaryVr, tagKey } from '../dicom/tags.ts';
 import { acceptOf, negotiate } from './accept.ts';
+import { chooseCoding, encodeBody } from './content-coding.ts';
 import type { Context } from './context.ts';
 import { malformedReference, refPath } from './references.ts';
 import { type PageLimits, parseSearch, type SearchParameters } from './search-parameters.ts';
@@ -35,6 +37,9 @@ const returned: Readonly<Record<Level, { always: readonly number[]; whenKnown: r
   },
 };
 
+/** A page of a study list; below it compressing costs more than it saves. */
+const smallestCompressedLength = 16 * 1024;
+
 const levels: readonly Level[] = ['study', 'series', 'instance'];
 
 export interface SearchTarget {
@@ -61,10 +66,15 @@ export async function search(archive: Archive, context: Context, target: SearchT
   if (malformed !== undefined && page.matches.length === 0) throw malformed;
   if (page.more) addWarning(headers, context.baseUrl, 'There are additional results that can be requested');
   const answers = page.matches.map((match) => answer(match, target, parameters, context.baseUrl));
-  return new Response(JSON.stringify(answers), { headers });
+  const text = `[${answers.map(dicomJsonText).join(',')}]`;
+  const coding =
+    text.length < smallestCompressedLength ? undefined : chooseCoding(context.request.headers.get('accept-encoding'));
+  if (coding === undefined) return new Response(text, { headers });
+  headers.set('content-encoding', coding);
+  return new Response(encodeBody(new Blob([text]).stream(), coding), { headers });
 }
 
-/** Warning 299 (PS3.18 §8.5.2); the agent is the service's own URL. */
+/** Warning 299 (RFC 7234 §5.5); the agent is the service's own URL. */
 export function addWarning(headers: Headers, baseUrl: string, text: string): void {
   headers.append('warning', `299 ${baseUrl}: "${text.replaceAll('"', "'")}"`);
 }
@@ -86,7 +96,7 @@ function answer(match: DicomJson, target: SearchTarget, parameters: SearchParame
   for (const tag of parameters.included) copy(match, found, tag, false);
   found['00080005'] = { vr: 'CS', Value: ['ISO_IR 192'] };
   found['00081190'] = { vr: 'UR', Value: [retrieveUrl(match, target.level, baseUrl)] };
-  return Object.fromEntries(Object.entries(found).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return found;
 }
 
 /** The level itself and, for relational queries, those above it that the path does not fix (PS3.18 §10.6.3.3). */

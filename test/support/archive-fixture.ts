@@ -46,12 +46,18 @@ export async function makeArchive(
   const packs: PackRef[] = [];
   let nowMs = Date.UTC(2024, 0, 31);
   const add = async (files: readonly Uint8Array[]): Promise<void> => {
-    for (const group of packsOf(files, options.packSize ?? Number.POSITIVE_INFINITY)) {
+    const groups = packsOf(files, options.packSize ?? Number.POSITIVE_INFINITY).map(({ ref, entries }) => {
       nowMs += 1000;
-      const ref = { ...group.ref, packId: newPackId(nowMs, crypto.getRandomValues(new Uint8Array(10))) };
-      await storePack(archive, ref, group.entries, nowMs);
-      packs.push(ref);
-    }
+      const packId = newPackId(nowMs, crypto.getRandomValues(new Uint8Array(10)));
+      return { ref: { ...ref, packId }, entries, nowMs };
+    });
+    packs.push(...groups.map(({ ref }) => ref));
+    // Every pack waits for the disk several times: a few at once, the end is the same in any order.
+    const waiting = groups.values();
+    const storeSome = async (): Promise<void> => {
+      for (const group of waiting) await storePack(archive, group.ref, group.entries, group.nowMs);
+    };
+    await Promise.all(Array.from({ length: 8 }, storeSome));
   };
   await add(instances);
   return {

@@ -1,3 +1,6 @@
+/**
+ * Accept lists as clients really write them, and negotiation against a small model of it.
+ */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { acceptOf, type MediaRange, negotiate, type Offer, parseAccept } from '#shared/dicomweb/accept.ts';

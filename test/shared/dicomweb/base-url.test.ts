@@ -1,3 +1,6 @@
+/**
+ * The URL that a client sees, through proxies, and what a hostile header field may not make of it.
+ */
 import { describe, expect, it } from 'vitest';
 import { baseUrlOf } from '#shared/dicomweb/base-url.ts';
 

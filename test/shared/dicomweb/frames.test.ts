@@ -1,3 +1,6 @@
+/**
+ * Frames over a real archive: every way of lying in a pack, and the Accept lists of real viewers.
+ */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PackStore } from '#shared/archive/ports.ts';
 import type { ByteRange } from '#shared/archive/records.ts';

@@ -1,3 +1,6 @@
+/**
+ * Metadata and bulk data over a real archive: what they cost, what they hold, and where their URLs lead.
+ */
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PackStore } from '#shared/archive/ports.ts';

@@ -1,3 +1,6 @@
+/**
+ * The multipart writer, judged by a reader that knows only the RFC.
+ */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { multipartRelated } from '#shared/dicomweb/multipart.ts';

@@ -1,3 +1,6 @@
+/**
+ * Rendered pictures and thumbnails over a real archive, decoded again and looked at.
+ */
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Service } from '#shared/dicomweb/service.ts';

@@ -1,3 +1,6 @@
+/**
+ * Instances over a real archive: byte for byte, as parts, as files and as ZIP files that Info-ZIP accepts.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,6 @@
+/**
+ * Which path names which resource, and which names none.
+ */
 import { describe, expect, it } from 'vitest';
 import { resourceOf, servicePartOf } from '#shared/dicomweb/routes.ts';
 

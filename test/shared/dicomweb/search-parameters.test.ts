@@ -1,3 +1,6 @@
+/**
+ * Queries as clients write them, well and badly.
+ */
 import { describe, expect, it } from 'vitest';
 import type { Level } from '#shared/archive/records.ts';
 import { parseSearch, type SearchParameters } from '#shared/dicomweb/search-parameters.ts';

@@ -1,3 +1,7 @@
+/**
+ * QIDO-RS over a real archive: required keys, matching, paging and warnings.
+ */
+import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import type { Service } from '#shared/dicomweb/service.ts';
@@ -157,6 +161,21 @@ describe('searching studies', () => {
   it('answers 200 and an empty array when nothing matches', async () => {
     const response = await ask(service, '/studies?PatientID=nobody');
     expect([response.status, await response.text()]).toEqual([200, '[]']);
+  });
+
+  it('compresses long answers for those who take it, short ones never', async () => {
+    const path = `/studies/${head}/instances?includefield=all`;
+    const plain = await find(path);
+    expect((await ask(service, path, { 'accept-encoding': 'gzip' })).headers.get('content-encoding')).toBeNull();
+    const many = await makeArchive(
+      Array.from({ length: 40 }, () => makeInstance({ studyInstanceUid: head, seriesInstanceUid: headCt }).file),
+    );
+    const response = await ask(serviceOver(many), path, { 'accept-encoding': 'gzip' });
+    expect(response.headers.get('content-encoding')).toBe('gzip');
+    const text = gunzipSync(Buffer.from(await response.arrayBuffer())).toString();
+    expect(JSON.parse(text)).toHaveLength(40);
+    expect(plain).toHaveLength(4);
+    await many.close();
   });
 
   it('answers what OHIF asks', async () => {
