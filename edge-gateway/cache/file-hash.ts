@@ -1,7 +1,9 @@
 /**
- * SHA-256 of whole files, in a worker thread of its own: 64 MiB are 50 ms of a core, which the thread that answers senders
- * must not spend at once, nor twice for every byte that arrives.
+ * SHA-256 of whole files: large ones in a worker thread, since 64 MiB are 50 ms of a core, which the thread that answers
+ * senders must not spend at once, nor for every byte that arrives. Small ones are not worth the thread.
  */
+import { createHash } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 
 export interface HashRequest {
@@ -23,7 +25,10 @@ interface Waiting {
   reject(error: Error): void;
 }
 
-/** The thread starts with the first request, and anew if it died. */
+/** Under a millisecond of work. */
+const SMALL_BYTES = 1024 * 1024;
+
+/** The thread starts with the first large file, and anew if it died. */
 export function createFileHasher(): FileHasher {
   const waiting = new Map<number, Waiting>();
   let worker: Worker | undefined;
@@ -51,7 +56,11 @@ export function createFileHasher(): FileHasher {
   }
 
   return {
-    hash(path) {
+    async hash(path) {
+      if ((await stat(path)).size <= SMALL_BYTES) {
+        const bytes = await readFile(path);
+        return { sha256: createHash('sha256').update(bytes).digest('hex'), lengthBytes: bytes.length };
+      }
       worker ??= start();
       const thread = worker;
       return new Promise((resolve, reject) => {

@@ -107,6 +107,7 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
     feeder,
     hasher,
     volume,
+    files,
     log,
     nowMs,
     crashPoint,

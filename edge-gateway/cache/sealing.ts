@@ -3,6 +3,7 @@
  * and synced, SHA-256 taken, record durable, file moved into its place, record marked `sealed`. Each step may be repeated;
  * recovery enters at whichever was the last.
  */
+import { dirname } from 'node:path';
 import { packKey, packRefOf } from '#shared/archive/keys.ts';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { PackRecord, PackRef } from '#shared/archive/records.ts';
@@ -10,6 +11,7 @@ import type { Logger } from '#shared/log.ts';
 import type { CrashPoint } from './crash-point.ts';
 import type { DiskPackStore } from './disk-pack-store.ts';
 import type { FileHasher } from './file-hash.ts';
+import type { Files } from './files.ts';
 import type { IndexFeeder } from './index-feeder.ts';
 import type { OpenPack } from './open-pack.ts';
 import type { Volume } from './volume.ts';
@@ -21,6 +23,7 @@ export interface SealingOptions {
   readonly feeder: IndexFeeder;
   readonly hasher: FileHasher;
   readonly volume: Volume;
+  readonly files: Files;
   readonly log: Logger;
   readonly nowMs: () => number;
   readonly crashPoint: CrashPoint;
@@ -107,9 +110,8 @@ export class Sealing {
       progress.file = file;
     }
     if (!progress.placed) {
-      // Two packs of one id cannot be; if they are, both files stay where they are.
       if ((await packs.adopt(packKey(tenant, ref), pack.path)) === 'exists')
-        throw new Error(`another pack ${pack.packId} is in its place already`);
+        await this.#dropCopy(pack, packs.pathOf(packKey(tenant, ref)), progress.file.sha256);
       progress.placed = true;
       crashPoint('after-rename');
     }
@@ -124,6 +126,24 @@ export class Sealing {
     await pack.close();
     log.info({ ...ref, tenant, instances: record.instanceCount, bytes: record.lengthBytes }, 'pack sealed');
     onSealed(record);
+  }
+
+  /**
+   * A crash while the file had both its names, and then a copy of the folder that knows no links (a restored backup), leave
+   * two files: one is enough. Two different packs of one id cannot be; if they are, both stay where they are.
+   */
+  async #dropCopy(pack: OpenPack, place: string, sha256: string): Promise<void> {
+    const { hasher, files } = this.#options;
+    if ((await hasher.hash(place)).sha256 !== sha256)
+      throw new Error(`another pack ${pack.packId} is in its place already`);
+    const file = await files.open(place, 'change');
+    try {
+      await file.datasync();
+    } finally {
+      await file.close();
+    }
+    await files.syncFolder(dirname(place));
+    await files.remove(pack.path);
   }
 
   #pause(ms: number): Promise<void> {
