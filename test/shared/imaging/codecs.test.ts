@@ -204,6 +204,32 @@ describe.skipIf(root === undefined)('hostile frames', () => {
     });
   }
 
+  it('a JPEG 2000 frame cut within a tile is refused, not drawn in part', async () => {
+    for (const file of ['jpeg2000/MR_small_jp2klossless.dcm', 'htj2k/NM1_JPH.dcm']) {
+      const sample = await openSample(join(root!, 'transfer-syntaxes', file));
+      const { bytes } = sample.frame(1);
+      const cut = decodeFrame(
+        bytes.subarray(0, bytes.length * 0.9),
+        sample.transferSyntaxUid,
+        imageAttributesOf(sample.metadata, 1),
+      );
+      await expect(cut).rejects.toThrow(/cut short/);
+    }
+  });
+
+  it('stray bytes between the segments of a JPEG do not matter', async () => {
+    const sample = await openSample(join(root!, `${ct}JPEGProcess1TransferSyntax_1.2.840.10008.1.2.4.50.dcm`));
+    const attributes = imageAttributesOf(sample.metadata, 1);
+    const { bytes } = sample.frame(1);
+    const good = await decodeFrame(bytes, sample.transferSyntaxUid, attributes);
+    const end = bytes.findLastIndex((byte, i) => byte === 0xff && bytes[i + 1] === 0xd9);
+    const stray = Buffer.concat([bytes.subarray(0, end), Uint8Array.of(0, 1, 2), bytes.subarray(end)]);
+    const decoded = await decodeFrame(stray, sample.transferSyntaxUid, attributes);
+    decoded.values.forEach((value, i) => {
+      if (Math.abs(value - good.values[i]!) > 1) expect.fail(`pixel ${i}`);
+    });
+  });
+
   it('a codestream that names 65535 x 65535 is refused by its header', async () => {
     const sample = await openSample(join(root!, 'transfer-syntaxes/htj2k/CT1_JPH.dcm'));
     const attributes = imageAttributesOf(sample.metadata, 1);
