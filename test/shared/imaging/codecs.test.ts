@@ -1,3 +1,6 @@
+/**
+ * The decoders behind the registry: what they get right beyond the samples, and that hostile frames end in cannot-render.
+ */
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { deflateRawSync } from 'node:zlib';

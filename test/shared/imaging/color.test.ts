@@ -1,3 +1,6 @@
+/**
+ * Colour spaces and palettes to RGB (PS3.3 §C.7.6.3.1.2, §C.7.6.3.1.5).
+ */
 import { describe, expect, it } from 'vitest';
 import { renderColor } from '#shared/imaging/color.ts';
 import type { DecodedFrame, PixelValues, SampleMeaning } from '#shared/imaging/decoded-frame.ts';

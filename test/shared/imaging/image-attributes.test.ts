@@ -1,3 +1,6 @@
+/**
+ * What imageAttributesOf makes of DICOM JSON: defaults, functional groups, lookup tables, palettes, refusals.
+ */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';

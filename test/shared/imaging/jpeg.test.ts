@@ -1,3 +1,6 @@
+/**
+ * JPEG: lossless against an encoder written here, DCT against its definition and libjpeg, and the question of colour.
+ */
 import fc from 'fast-check';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';

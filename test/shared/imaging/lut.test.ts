@@ -1,3 +1,6 @@
+/**
+ * The grayscale pipeline against a float64 arbiter of the standard’s formulas, and the choice of what to show.
+ */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { DecodedFrame, PixelValues } from '#shared/imaging/decoded-frame.ts';

@@ -1,3 +1,6 @@
+/**
+ * Native frames: every width, both byte orders, High Bit, sign, planes and subsampling (PS3.5 §8.1).
+ */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { isArchiveError } from '#shared/errors.ts';

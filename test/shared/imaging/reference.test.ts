@@ -1,3 +1,6 @@
+/**
+ * Real files of every transfer syntax against what other decoders made of them.
+ */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';

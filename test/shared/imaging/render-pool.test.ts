@@ -1,3 +1,6 @@
+/**
+ * The pool of render threads: threads that hang, end or throw, limits, queue and closing.
+ */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

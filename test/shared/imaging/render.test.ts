@@ -1,3 +1,6 @@
+/**
+ * A frame’s whole way to PNG and JPEG bytes.
+ */
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { type RenderRequest, renderFrame } from '#shared/imaging/render.ts';

@@ -1,3 +1,6 @@
+/**
+ * Scaling and viewports (PS3.18 §8.3.5.1.3).
+ */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fitViewport, type Picture, resize } from '#shared/imaging/resample.ts';

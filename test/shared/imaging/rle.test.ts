@@ -1,3 +1,6 @@
+/**
+ * RLE Lossless (PS3.5 Annex G) against an encoder written here.
+ */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { isArchiveError } from '#shared/errors.ts';
