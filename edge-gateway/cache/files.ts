@@ -90,9 +90,16 @@ async function openDisk(path: string, flags: string): Promise<OpenFile> {
   return new DiskFile(fd);
 }
 
-/** On the callback functions: a FileHandle costs several times as much for each of our many small calls. */
+/**
+ * On the callback functions: a FileHandle costs several times as much for each of our many small calls. The descriptor is
+ * guarded instead: after `close` no call reaches it, and closing waits for those under way. A number that was closed
+ * twice, or read from after its close, would by then be somebody else's file or socket.
+ */
 class DiskFile implements OpenFile {
   readonly #fd: number;
+  #running = 0;
+  #closed: Promise<void> | undefined;
+  #idle: (() => void) | undefined;
 
   constructor(fd: number) {
     this.#fd = fd;
@@ -102,9 +109,7 @@ class DiskFile implements OpenFile {
     let rest = buffers;
     let position = positionBytes;
     while (rest.length > 0) {
-      const written = await new Promise<number>((resolve, reject) =>
-        fs.writev(this.#fd, rest, position, (error, count) => (error ? reject(error) : resolve(count))),
-      );
+      const written = await this.#call<number>((fd, done) => fs.writev(fd, rest, position, done));
       position += written;
       rest = skip(rest, written);
       if (written === 0 && rest.length > 0) throw Object.assign(new Error('nothing was written'), { code: 'EIO' });
@@ -114,10 +119,9 @@ class DiskFile implements OpenFile {
   async read(into: Uint8Array, positionBytes: number): Promise<number> {
     let filled = 0;
     while (filled < into.length) {
-      const count = await new Promise<number>((resolve, reject) =>
-        fs.read(this.#fd, into, filled, into.length - filled, positionBytes + filled, (error, read) =>
-          error ? reject(error) : resolve(read),
-        ),
+      const [offset, position] = [filled, positionBytes + filled];
+      const count = await this.#call<number>((fd, done) =>
+        fs.read(fd, into, offset, into.length - offset, position, done),
       );
       if (count === 0) break;
       filled += count;
@@ -126,23 +130,45 @@ class DiskFile implements OpenFile {
   }
 
   datasync(): Promise<void> {
-    return new Promise((resolve, reject) => fs.fdatasync(this.#fd, (error) => (error ? reject(error) : resolve())));
+    return this.#call((fd, done) => fs.fdatasync(fd, done));
   }
 
   truncate(lengthBytes: number): Promise<void> {
-    return new Promise((resolve, reject) =>
-      fs.ftruncate(this.#fd, lengthBytes, (error) => (error ? reject(error) : resolve())),
-    );
+    return this.#call((fd, done) => fs.ftruncate(fd, lengthBytes, done));
   }
 
-  lengthBytes(): Promise<number> {
-    return new Promise((resolve, reject) =>
-      fs.fstat(this.#fd, (error, stat) => (error ? reject(error) : resolve(stat.size))),
-    );
+  async lengthBytes(): Promise<number> {
+    return (await this.#call<fs.Stats>((fd, done) => fs.fstat(fd, done))).size;
   }
 
   close(): Promise<void> {
-    return new Promise((resolve, reject) => fs.close(this.#fd, (error) => (error ? reject(error) : resolve())));
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#running > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+    }
+    await new Promise<void>((resolve, reject) => fs.close(this.#fd, (error) => (error ? reject(error) : resolve())));
+  }
+
+  #call<T = void>(begin: (fd: number, done: (error: Error | null, result?: T) => void) => void): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed !== undefined) {
+        reject(Object.assign(new Error('the file is closed'), { code: 'EBADF' }));
+        return;
+      }
+      this.#running++;
+      begin(this.#fd, (error, result) => {
+        this.#running--;
+        if (this.#running === 0) this.#idle?.();
+        if (error) reject(error);
+        else resolve(result as T);
+      });
+    });
   }
 }
 
