@@ -6,7 +6,6 @@
 import http from 'node:http';
 import https from 'node:https';
 import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import type { z } from 'zod';
 import type { PackRecord, PackRef } from '#shared/archive/records.ts';
 import { ArchiveError } from '#shared/errors.ts';
@@ -111,8 +110,11 @@ export function createCloudClient(cloudUrl: string): CloudClient {
           resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') });
         });
       });
-      pipeline(body, request, { signal }).catch(fail);
       request.on('error', fail);
+      // Not stream.pipeline: that destroys the request when all is over, and with it a connection that serves the next one.
+      body.on('error', (error) => request.destroy(error));
+      request.on('close', () => body.destroy());
+      body.pipe(request);
     });
   }
 
