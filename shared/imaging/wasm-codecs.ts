@@ -5,7 +5,7 @@
  */
 import { cannotRender } from './decoded-frame.ts';
 
-export interface FrameInfo {
+interface FrameInfo {
   readonly width: number;
   readonly height: number;
   readonly bitsPerSample: number;
@@ -13,7 +13,7 @@ export interface FrameInfo {
   readonly isSigned?: boolean;
 }
 
-export interface WasmDecoder {
+interface WasmDecoder {
   getEncodedBuffer(lengthBytes: number): Uint8Array;
   getDecodedBuffer(): Uint8Array | Uint8ClampedArray;
   decode(): void;
@@ -22,17 +22,19 @@ export interface WasmDecoder {
   delete(): void;
 }
 
-export type DecoderClass = new () => WasmDecoder;
+type DecoderClass = new () => WasmDecoder;
 
-export interface WasmModule {
+interface WasmModule {
   readonly HEAPU8: Uint8Array;
   getExceptionMessage?(error: unknown): readonly string[];
 }
 
-export type ModuleFactory<T> = (options: {
-  print: (line: string) => void;
-  printErr: (line: string) => void;
-}) => Promise<T & WasmModule>;
+interface Package<ClassName extends string> {
+  default(options: {
+    print: (line: string) => void;
+    printErr: (line: string) => void;
+  }): Promise<WasmModule & Record<ClassName, DecoderClass>>;
+}
 
 interface Loaded {
   readonly module: WasmModule;
@@ -46,25 +48,30 @@ const HEAP_TO_KEEP_BYTES = 256 * 1024 * 1024;
 /** A new object each time: the factory makes it the module. */
 const quiet = () => ({ print: () => {}, printErr: () => {} });
 
+// The packages bring no types: what is used of them is written down here.
 const loaders: Record<WasmCodec, () => Promise<Loaded>> = {
   charls: async () => {
-    const { default: factory } = await import('@cornerstonejs/codec-charls/decodewasmjs');
-    const module = await factory(quiet());
+    // @ts-expect-error no types
+    const found: Package<'JpegLSDecoder'> = await import('@cornerstonejs/codec-charls/decodewasmjs');
+    const module = await found.default(quiet());
     return { module, Decoder: module.JpegLSDecoder };
   },
   'libjpeg-turbo': async () => {
-    const { default: factory } = await import('@cornerstonejs/codec-libjpeg-turbo-8bit/decodewasmjs');
-    const module = await factory(quiet());
+    // @ts-expect-error no types
+    const found: Package<'JPEGDecoder'> = await import('@cornerstonejs/codec-libjpeg-turbo-8bit/decodewasmjs');
+    const module = await found.default(quiet());
     return { module, Decoder: module.JPEGDecoder };
   },
   openjpeg: async () => {
-    const { default: factory } = await import('@cornerstonejs/codec-openjpeg/decodewasmjs');
-    const module = await factory(quiet());
+    // @ts-expect-error no types
+    const found: Package<'J2KDecoder'> = await import('@cornerstonejs/codec-openjpeg/decodewasmjs');
+    const module = await found.default(quiet());
     return { module, Decoder: module.J2KDecoder };
   },
   openjph: async () => {
-    const { default: factory } = await import('@cornerstonejs/codec-openjph/wasmjs');
-    const module = await factory(quiet());
+    // @ts-expect-error no types
+    const found: Package<'HTJ2KDecoder'> = await import('@cornerstonejs/codec-openjph/wasmjs');
+    const module = await found.default(quiet());
     return { module, Decoder: module.HTJ2KDecoder };
   },
 };
