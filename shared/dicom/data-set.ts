@@ -53,6 +53,11 @@ export class DataSet {
     return this.#map;
   }
 
+  /** All elements in ascending order of tags, which is nearly always that of the encoding. */
+  ascending(): readonly Element[] {
+    return this.#map === undefined ? this.#list : [...this.#map.values()].sort((a, b) => a.tag - b.tag);
+  }
+
   /** Adds an element behind the others. False, and nothing is added, when there is one with its tag already. */
   append(element: Element): boolean {
     const ascending = element.tag > this.#highestTag;

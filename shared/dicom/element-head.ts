@@ -1,13 +1,15 @@
 /**
- * The heads of elements that defy explicit VR (PS3.5 §7.1.2): a VR that does not exist, no VR at all, a length in the
- * wrong form. What was meant is guessed from the bytes alone, so that the answer never depends on how they arrived.
+ * The heads of elements: VR, length, and where the value begins (PS3.5 §7.1.2, §7.1.3), also of those that defy explicit VR
+ * with a VR that does not exist, none at all, or a length in the wrong form. What was meant is guessed from the bytes
+ * alone, so that the answer never depends on how they arrived.
  */
-import { tagAt, uint16, uint32 } from './byte-window.ts';
+import { type ByteWindow, tagAt, uint16, uint32 } from './byte-window.ts';
+import { type HeaderLimits, MAX_HEADER_BYTES } from './header-limits.ts';
 import { dictionaryVrNumber, NOT_IN_DICTIONARY, US_OR_SS } from './tags.ts';
-import type { ToleratedKind } from './tolerance.ts';
+import type { Tolerance, ToleratedKind } from './tolerance.ts';
 import { hasLongLength, NO_VR, vrNumber, vrNumberOf } from './vr.ts';
 
-export interface ElementHead {
+interface ElementHead {
   /** VR number. */
   vr: number;
   /** 0xFFFFFFFF: undefined. */
@@ -19,6 +21,63 @@ export interface ElementHead {
 const UNDEFINED_LENGTH = 0xffffffff;
 const UN = vrNumberOf('UN');
 const SQ = vrNumberOf('SQ');
+const US = vrNumberOf('US');
+const SS = vrNumberOf('SS');
+
+/** Reads one head after the other into its own fields: an object for each would cost more than the reading. */
+export class HeadReader implements ElementHead {
+  vr = UN;
+  lengthBytes = 0;
+  valueAt = 0;
+  /** (0028,0103) as far as it is known: in implicit VR it decides between US and SS (PS3.5 §A.1). */
+  pixelRepresentation = 0;
+  readonly #window: ByteWindow;
+  readonly #limits: HeaderLimits;
+  readonly #tolerance: Tolerance;
+
+  constructor(window: ByteWindow, limits: HeaderLimits, tolerance: Tolerance) {
+    this.#window = window;
+    this.#limits = limits;
+    this.#tolerance = tolerance;
+  }
+
+  /** The head at index `at`, of which 8 bytes are there, within a parent that ends at `end`. False: the data end within it. */
+  read(at: number, end: number, tag: number, explicitVr: boolean, littleEndian: boolean): boolean {
+    const { bytes } = this.#window;
+    if (!explicitVr) {
+      this.vr = this.dictionaryVr(tag);
+      this.lengthBytes = uint32(bytes, at + 4, littleEndian);
+      this.valueAt = at + 8;
+      return true;
+    }
+    const vr = vrNumber(bytes[at + 4]!, bytes[at + 5]!);
+    if (vr !== NO_VR) {
+      if (hasLongLength[vr] === 0) {
+        this.vr = vr;
+        this.lengthBytes = uint16(bytes, at + 6, littleEndian);
+        this.valueAt = at + 8;
+        return true;
+      }
+      if (bytes[at + 6] === 0 && bytes[at + 7] === 0) {
+        if (!this.#limits.has(at, 12)) return false;
+        this.vr = vr;
+        this.lengthBytes = uint32(bytes, at + 8, littleEndian);
+        this.valueAt = at + 12;
+        return true;
+      }
+    }
+    const has = (lengthBytes: number) => at + lengthBytes <= end && this.#limits.has(at, lengthBytes);
+    const leftBytes = Math.min(end - at, this.#window.totalBytes - this.#window.base - at, MAX_HEADER_BYTES);
+    this.#tolerance.note(readOddHead(bytes, at, littleEndian, this.dictionaryVr(tag), has, leftBytes, this), tag);
+    return true;
+  }
+
+  dictionaryVr(tag: number): number {
+    const vr = dictionaryVrNumber(tag);
+    if (vr === US_OR_SS) return this.pixelRepresentation === 1 ? SS : US;
+    return vr === NOT_IN_DICTIONARY ? UN : vr;
+  }
+}
 
 const isPrintable = (byte: number) => byte >= 0x20 && byte <= 0x7e;
 
@@ -32,9 +91,9 @@ export function spellsVrOf(bytes: Uint8Array, at: number, tag: number): boolean 
 
 /**
  * Reads a head that is none by the letter of explicit VR. `has` tells whether so many bytes lie at `at`, `leftBytes` how
- * many the value can have at most, counted from `at`. Answers what was wrong, or undefined where the data end within the head.
+ * many the value can have at most, counted from `at`. Answers what was wrong.
  */
-export function readOddHead(
+function readOddHead(
   bytes: Uint8Array,
   at: number,
   littleEndian: boolean,
@@ -42,7 +101,7 @@ export function readOddHead(
   has: (lengthBytes: number) => boolean,
   leftBytes: number,
   head: ElementHead,
-): ToleratedKind | undefined {
+): ToleratedKind {
   const first = bytes[at + 4]!;
   const second = bytes[at + 5]!;
   const length16 = uint16(bytes, at + 6, littleEndian);

@@ -7,20 +7,18 @@
 import { ArchiveError } from '../errors.ts';
 import { type ByteWindow, moreBytesNeeded, tagAt, uint16, uint32 } from './byte-window.ts';
 import { DataSet, type Vr } from './data-set.ts';
-import { type ElementHead, readOddHead, spellsVrOf } from './element-head.ts';
+import { HeadReader, spellsVrOf } from './element-head.ts';
 import { characterSetsOf, EncodedElement } from './encoded-element.ts';
 import { HeaderLimits } from './header-limits.ts';
-import { dictionaryVrNumber, NOT_IN_DICTIONARY, Tag, US_OR_SS } from './tags.ts';
+import { Tag } from './tags.ts';
 import type { Tolerance } from './tolerance.ts';
-import { hasLongLength, mayBeBulk, NO_VR, vrNames, vrNumber, vrNumberOf } from './vr.ts';
+import { mayBeBulk, vrNames, vrNumberOf } from './vr.ts';
 
 const UNDEFINED_LENGTH = 0xffffffff;
 const SQ = vrNumberOf('SQ');
 const UN = vrNumberOf('UN');
 const OB = vrNumberOf('OB');
 const OW = vrNumberOf('OW');
-const US = vrNumberOf('US');
-const SS = vrNumberOf('SS');
 const numericVrs = new Set((['US', 'SS', 'UL', 'SL', 'FL', 'FD', 'SV', 'UV', 'AT', 'OW', 'OF', 'OD', 'OL', 'OV'] as const).map(vrNumberOf)); // biome-ignore format: a list
 
 /** Thrown when the content of a sequence cannot be its content; the nearest sequence of defined length survives it. */
@@ -43,9 +41,8 @@ export class ElementReader {
   pixelData: PixelDataHead | undefined;
   readonly #tolerance: Tolerance;
   readonly #bulkThresholdBytes: number;
-  readonly #head: ElementHead = { vr: UN, lengthBytes: 0, valueAt: 0 };
   readonly #limits: HeaderLimits;
-  #pixelRepresentation = 0;
+  readonly #head: HeadReader;
   /** The data have ended within an element: everything unwinds, keeping what is complete. */
   #cut = false;
   #lastBulk: EncodedElement | undefined;
@@ -54,7 +51,8 @@ export class ElementReader {
     this.window = window;
     this.#tolerance = tolerance;
     this.#bulkThresholdBytes = bulkThresholdBytes;
-    this.#limits = new HeaderLimits(window.position);
+    this.#limits = new HeaderLimits(window);
+    this.#head = new HeadReader(window, this.#limits, tolerance);
   }
 
   /**
@@ -63,18 +61,19 @@ export class ElementReader {
    */
   read(into: DataSet, explicitVr: boolean, stop?: (tag: number, offsetBytes: number) => boolean): boolean {
     const { window } = this;
-    let pixelRepresentation = this.#pixelRepresentation;
+    let pixelRepresentation = this.#head.pixelRepresentation;
     try {
       while (!this.#cut) {
         const at = window.position - window.base;
-        if (!this.#has(at, 8)) {
+        if (!this.#limits.has(at, 8)) {
           this.#endOfTopLevel(into, at);
           return true;
         }
         const tag = tagAt(window.bytes, at, into.littleEndian);
         if (stop?.(tag, window.position)) return true;
         if (tag >= Tag.FloatPixelData && isPixelData(tag)) {
-          if (this.#readHead(into, at, Number.POSITIVE_INFINITY, tag, explicitVr)) this.#foundPixelData(tag);
+          if (this.#head.read(at, Number.POSITIVE_INFINITY, tag, explicitVr, into.littleEndian))
+            this.#foundPixelData(tag);
           else this.#cutShort(tag, at);
           return true;
         }
@@ -87,7 +86,7 @@ export class ElementReader {
         }
         window.position = window.base + next;
         this.#limits.commit();
-        pixelRepresentation = this.#pixelRepresentation;
+        pixelRepresentation = this.#head.pixelRepresentation;
         this.#limits.checkLength(window.position);
       }
       return true;
@@ -99,7 +98,7 @@ export class ElementReader {
       }
       if (signal !== moreBytesNeeded) throw signal;
       this.#limits.rollBack();
-      this.#pixelRepresentation = pixelRepresentation;
+      this.#head.pixelRepresentation = pixelRepresentation;
       return false;
     }
   }
@@ -136,70 +135,17 @@ export class ElementReader {
     };
   }
 
-  /** Whether so many bytes lie at `at`; where they have not come yet, it throws; false means that they never will. */
-  #has(at: number, lengthBytes: number): boolean {
-    const { window } = this;
-    if (at + lengthBytes <= window.filled) return true;
-    const needed = window.base + at + lengthBytes;
-    this.#limits.checkLength(needed);
-    if (window.ended) return false;
-    // Reading starts anew at the last complete top-level element: what was read in vain must double before the next try.
-    const read = at - (window.position - window.base);
-    window.neededBytes = Math.min(Math.max(needed, window.position + 2 * read), window.totalBytes);
-    throw moreBytesNeeded;
-  }
-
   #cutShort(tag: number, at: number): number {
     this.#tolerance.note('cut-short', tag);
     this.#cut = true;
     return Math.max(at, this.window.filled);
   }
 
-  /** Fills `#head` with VR, length and place of the value. False: the data end within the head. */
-  #readHead(into: DataSet, at: number, end: number, tag: number, explicitVr: boolean): boolean {
-    const { bytes } = this.window;
-    const head = this.#head;
-    if (!explicitVr) {
-      head.vr = this.#dictionaryVr(tag);
-      head.lengthBytes = uint32(bytes, at + 4, into.littleEndian);
-      head.valueAt = at + 8;
-      return true;
-    }
-    const vr = vrNumber(bytes[at + 4]!, bytes[at + 5]!);
-    if (vr !== NO_VR) {
-      if (hasLongLength[vr] === 0) {
-        head.vr = vr;
-        head.lengthBytes = uint16(bytes, at + 6, into.littleEndian);
-        head.valueAt = at + 8;
-        return true;
-      }
-      if (bytes[at + 6] === 0 && bytes[at + 7] === 0) {
-        if (!this.#has(at, 12)) return false;
-        head.vr = vr;
-        head.lengthBytes = uint32(bytes, at + 8, into.littleEndian);
-        head.valueAt = at + 12;
-        return true;
-      }
-    }
-    const has = (lengthBytes: number) => at + lengthBytes <= end && this.#has(at, lengthBytes);
-    const leftBytes = Math.min(end - at, this.window.totalBytes - this.window.base - at);
-    const kind = readOddHead(this.window.bytes, at, into.littleEndian, this.#dictionaryVr(tag), has, leftBytes, head);
-    if (kind === undefined) return false;
-    this.#tolerance.note(kind, tag);
-    return true;
-  }
-
-  #dictionaryVr(tag: number): number {
-    const vr = dictionaryVrNumber(tag);
-    if (vr === US_OR_SS) return this.#pixelRepresentation === 1 ? SS : US;
-    return vr === NOT_IN_DICTIONARY ? UN : vr;
-  }
-
   /** Reads the element at `at`, whose first 8 bytes are there and whose parent ends at `end`; answers where the next one begins. */
   #element(into: DataSet, at: number, end: number, depth: number, tag: number, explicitVr: boolean): number {
     this.#limits.countElement();
     const { window } = this;
-    if (!this.#readHead(into, at, end, tag, explicitVr)) return this.#cutShort(tag, at);
+    if (!this.#head.read(at, end, tag, explicitVr, into.littleEndian)) return this.#cutShort(tag, at);
     const { lengthBytes, valueAt } = this.#head;
     let { vr } = this.#head;
     if (lengthBytes === UNDEFINED_LENGTH) return this.#undefinedLength(into, tag, vr, valueAt, end, depth, explicitVr);
@@ -208,7 +154,7 @@ export class ElementReader {
     if (depth === 0 && lengthBytes > this.#bulkThresholdBytes && mayBeBulk[vr] === 1) {
       return this.#passOver(into, tag, vr, valueAt, lengthBytes);
     }
-    if (next > window.filled && !this.#has(valueAt, lengthBytes) && vr !== SQ) return this.#cutShort(tag, at);
+    if (next > window.filled && !this.#limits.has(valueAt, lengthBytes) && vr !== SQ) return this.#cutShort(tag, at);
     if ((lengthBytes & 1) !== 0) this.#tolerance.note('odd-length', tag);
     if (vr === UN && explicitVr) {
       vr = this.#knownVr(tag, into);
@@ -228,7 +174,7 @@ export class ElementReader {
     this.#add(into, element);
     if (tag === Tag.SpecificCharacterSet) into.characterSets = characterSetsOf(element.value);
     else if (tag === Tag.PixelRepresentation && lengthBytes >= 2) {
-      this.#pixelRepresentation = uint16(window.bytes, valueAt, into.littleEndian);
+      this.#head.pixelRepresentation = uint16(window.bytes, valueAt, into.littleEndian);
     }
     return next;
   }
@@ -242,7 +188,7 @@ export class ElementReader {
 
   /** UN of a standard element: its VR in the dictionary. The bytes are little endian then (PS3.5 §6.2.2), so numbers stay UN elsewhere. */
   #knownVr(tag: number, into: DataSet): number {
-    const vr = this.#dictionaryVr(tag);
+    const vr = this.#head.dictionaryVr(tag);
     if (vr === UN || (!into.littleEndian && numericVrs.has(vr))) return UN;
     this.#tolerance.note('un-known', tag);
     return vr;
@@ -311,7 +257,7 @@ export class ElementReader {
 
   /** Some senders write the items of such a UN in explicit VR all the same. */
   #explicitInUn(tag: number, at: number, end: number): boolean {
-    if (at + 14 > end || !this.#has(at, 14)) return false;
+    if (at + 14 > end || !this.#limits.has(at, 14)) return false;
     const { bytes } = this.window;
     if (tagAt(bytes, at, true) !== Tag.Item || !spellsVrOf(bytes, at + 8, tagAt(bytes, at + 8, true))) return false;
     this.#tolerance.note('explicit-in-un', tag);
@@ -334,11 +280,11 @@ export class ElementReader {
   ): number {
     this.#limits.checkNesting(depth + 1);
     // A Pixel Representation within an item, an icon's for example, says nothing about what follows.
-    const pixelRepresentation = this.#pixelRepresentation;
+    const pixelRepresentation = this.#head.pixelRepresentation;
     let at = start;
     while (at < end) {
       if (at + 8 > end) throw malformed;
-      if (!this.#has(at, 8)) return this.#cutShort(tag, at);
+      if (!this.#limits.has(at, 8)) return this.#cutShort(tag, at);
       const { bytes } = this.window;
       const itemTag = tagAt(bytes, at, littleEndian);
       const lengthBytes = uint32(bytes, at + 4, littleEndian);
@@ -351,7 +297,7 @@ export class ElementReader {
         const itemEnd = isUndefined ? end : Math.min(at + lengthBytes, end);
         at = this.#readItem(item, tag, at, itemEnd, isUndefined, depth + 1, explicitVr);
         items.push(item);
-        this.#pixelRepresentation = pixelRepresentation;
+        this.#head.pixelRepresentation = pixelRepresentation;
         if (this.#cut) return at;
       } else if (itemTag === Tag.SequenceDelimitationItem) {
         if (lengthBytes !== 0) this.#tolerance.note('delimiter-length', tag);
@@ -382,7 +328,7 @@ export class ElementReader {
     let at = start;
     while (at < end) {
       if (at + 8 > end) throw malformed;
-      if (!this.#has(at, 8)) return this.#cutShort(sequenceTag, at);
+      if (!this.#limits.has(at, 8)) return this.#cutShort(sequenceTag, at);
       const tag = tagAt(this.window.bytes, at, item.littleEndian);
       if (tag >>> 16 === 0xfffe) {
         if (tag === Tag.ItemDelimitationItem) {
@@ -410,14 +356,14 @@ export class ElementReader {
     let at = start;
     for (;;) {
       if (at + 8 > end) throw malformed;
-      if (!this.#has(at, 8)) return this.#cutShort(tag, at);
+      if (!this.#limits.has(at, 8)) return this.#cutShort(tag, at);
       const itemTag = tagAt(window.bytes, at, into.littleEndian);
       const lengthBytes = uint32(window.bytes, at + 4, into.littleEndian);
       if (itemTag === Tag.SequenceDelimitationItem) break;
       if (itemTag !== Tag.Item || lengthBytes === UNDEFINED_LENGTH) throw malformed;
       this.#limits.countItem();
       if (at + 8 + lengthBytes > end) throw malformed;
-      if (!this.#has(at + 8, lengthBytes)) return this.#cutShort(tag, at);
+      if (!this.#limits.has(at + 8, lengthBytes)) return this.#cutShort(tag, at);
       at += 8 + lengthBytes;
     }
     const held = at - start > this.#bulkThresholdBytes ? undefined : window.bytes;

@@ -3,6 +3,7 @@
  * length. What keeps a reader bounded whatever it is fed.
  */
 import { ArchiveError } from '../errors.ts';
+import { type ByteWindow, moreBytesNeeded } from './byte-window.ts';
 
 export const MAX_NESTING = 32;
 /** Elements, and apart from them items and fragments, of one data set. */
@@ -20,11 +21,30 @@ export class HeaderLimits {
   #items = 0;
   #committedElements = 0;
   #committedItems = 0;
+  readonly #window: ByteWindow;
+  /** Source offset of the data set, moved on by each bulk value. */
   #startBytes: number;
 
-  /** @param startBytes source offset of the data set */
-  constructor(startBytes: number) {
-    this.#startBytes = startBytes;
+  /** For a data set that begins where the window is. */
+  constructor(window: ByteWindow) {
+    this.#window = window;
+    this.#startBytes = window.position;
+  }
+
+  /**
+   * Whether so many bytes lie at index `at` of the window. False: they never will. Where they have only not come yet, it says
+   * in the window how many are needed and throws `moreBytesNeeded`.
+   */
+  has(at: number, lengthBytes: number): boolean {
+    const window = this.#window;
+    if (at + lengthBytes <= window.filled) return true;
+    const needed = window.base + at + lengthBytes;
+    this.checkLength(needed);
+    if (window.ended) return false;
+    // Reading starts anew at the last complete top-level element: what was read in vain must double before the next try.
+    const read = at - (window.position - window.base);
+    window.neededBytes = Math.min(Math.max(needed, window.position + 2 * read), window.totalBytes);
+    throw moreBytesNeeded;
   }
 
   countElement(): void {

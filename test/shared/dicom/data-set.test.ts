@@ -15,6 +15,7 @@ describe('a data set', () => {
       for (const tag of tags) expect(dataSet.get(tag)?.tag).toBe(tag);
       expect(dataSet.get(0x00080006)).toBeUndefined();
       expect([...dataSet.elements.keys()]).toEqual(order);
+      expect(dataSet.ascending().map(({ tag }) => tag)).toEqual(tags);
     }
   });
 
