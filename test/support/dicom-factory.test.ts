@@ -1,3 +1,6 @@
+/**
+ * The factory of test files is itself held to an independent reader: DCMTK's dcmdump.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

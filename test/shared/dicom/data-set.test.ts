@@ -1,3 +1,6 @@
+/**
+ * A data set: finding elements whatever their order, text without padding, first numbers of every numeric VR.
+ */
 import { describe, expect, it } from 'vitest';
 import { DataSet, type Element, latin1, type Vr } from '#shared/dicom/data-set.ts';
 

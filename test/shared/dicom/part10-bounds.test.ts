@@ -1,3 +1,6 @@
+/**
+ * What the reader refuses, and that it does so before it has spent memory: depth, number and length of elements, deflated bombs.
+ */
 import { deflateRawSync, deflateSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { inflateDataSet, inflateLimitBytes } from '#shared/dicom/deflated-data-set.ts';

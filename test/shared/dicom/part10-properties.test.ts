@@ -1,3 +1,7 @@
+/**
+ * The reader's promises for all bytes: a header or an ArchiveError, the same however they are cut into chunks; and generated
+ * data sets come back as they were written.
+ */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { locateFrames } from '#shared/dicom/frame-ranges.ts';

@@ -1,3 +1,6 @@
+/**
+ * The reader on real files: what it reads equals the samples' manifest, and each broken file gets the answer written down here.
+ */
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';

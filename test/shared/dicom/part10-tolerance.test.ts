@@ -1,3 +1,6 @@
+/**
+ * What the field sends and the standard forbids is read all the same, and said in words without values.
+ */
 import { describe, expect, it } from 'vitest';
 import { type HeaderOptions, readHeader } from '#shared/dicom/part10.ts';
 import { Tag } from '#shared/dicom/tags.ts';

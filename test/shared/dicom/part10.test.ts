@@ -1,3 +1,6 @@
+/**
+ * Headers in every transfer syntax, out of bytes, streams and ranged reads; File Meta written and read back.
+ */
 import { describe, expect, it } from 'vitest';
 import type { Header } from '#shared/dicom/part10.ts';
 import { encodeFileMeta, HeaderReader, readHeader, readHeaderRanged } from '#shared/dicom/part10.ts';

@@ -1,3 +1,6 @@
+/**
+ * Which SOP Classes are stored, and what they are called.
+ */
 import { describe, expect, it } from 'vitest';
 import { isStorageAbstractSyntax, sopClassName } from '#shared/dicom/sop-class.ts';
 

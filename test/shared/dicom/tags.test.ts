@@ -1,3 +1,6 @@
+/**
+ * The data dictionary and the Value Representations against the tables of PS3.6 and PS3.5, and against their generator.
+ */
 import { describe, expect, it } from 'vitest';
 import { compactDictionary } from '#infra/generate-dictionary.ts';
 import { indexedAttributes } from '#shared/archive/records.ts';

@@ -1,3 +1,6 @@
+/**
+ * The table of transfer syntaxes against PS3.5 Annex A.
+ */
 import { describe, expect, it } from 'vitest';
 import { knownTransferSyntaxes, transferSyntaxOf } from '#shared/dicom/transfer-syntax.ts';
 import { isUid } from '#shared/dicom/uid.ts';

@@ -1,3 +1,6 @@
+/**
+ * What is a UID, and the UIDs that Archipel makes.
+ */
 import { describe, expect, it } from 'vitest';
 import { IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, isUid, newUid } from '#shared/dicom/uid.ts';
 
