@@ -54,6 +54,8 @@ const FORMAT = 1;
 const LEVEL = 3;
 /** Metadata of 65,536 instances of 16 KB: beyond it is damage, or an attack. */
 const MAX_TEXT_BYTES = 1024 * 1024 * 1024;
+/** Of the output at a time: each costs a trip to the thread pool. */
+const CHUNK_BYTES = 1024 * 1024;
 const NEWLINE = 0x0a;
 
 const compress = promisify(zstdCompress);
@@ -75,7 +77,7 @@ export async function encodeManifest(manifest: Manifest): Promise<Uint8Array> {
 export async function decodeManifest(bytes: Uint8Array): Promise<Manifest> {
   let text: Buffer;
   try {
-    text = await decompress(bytes, { maxOutputLength: MAX_TEXT_BYTES });
+    text = await decompress(bytes, { maxOutputLength: MAX_TEXT_BYTES, chunkSize: CHUNK_BYTES });
   } catch (cause) {
     throw new ArchiveError('damaged', 'The manifest of a pack cannot be decompressed.', {}, cause);
   }
