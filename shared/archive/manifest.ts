@@ -82,20 +82,20 @@ export async function decodeManifest(bytes: Uint8Array): Promise<Manifest> {
     throw new ArchiveError('damaged', 'The manifest of a pack cannot be decompressed.', {}, cause);
   }
   let at = 0;
-  const line = (): Buffer => {
+  const line = (): string => {
     const end = text.indexOf(NEWLINE, at);
     if (end < 0) throw new SyntaxError('a line is missing');
-    const bytesOfLine = text.subarray(at, end);
+    const start = at;
     at = end + 1;
-    return bytesOfLine;
+    return text.toString('utf8', start, end);
   };
   try {
-    const { format, entries: entryCount, ...pack } = JSON.parse(line().toString()) as PackLine;
+    const { format, entries: entryCount, ...pack } = JSON.parse(line()) as PackLine;
     if (format !== FORMAT) throw new SyntaxError(`format ${format} is unknown`);
     const entries: ManifestEntry[] = [];
     while (entries.length < entryCount) {
-      const { frames, ...locators } = JSON.parse(line().toString()) as LocatorLine;
-      entries.push({ ...locators, frames: unpackFrames(frames), metadata: line().toString() });
+      const { frames, ...locators } = JSON.parse(line()) as LocatorLine;
+      entries.push({ ...locators, frames: unpackFrames(frames), metadata: line() });
     }
     if (at !== text.length) throw new SyntaxError('something follows the last entry');
     return { ...pack, entries };
