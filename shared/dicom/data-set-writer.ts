@@ -4,10 +4,10 @@
  * key objects, data sets that came as JSON. What was received as bytes is never encoded again. Values are value-encoding.ts.
  */
 import { ArchiveError } from '../errors.ts';
+import { byteOrdered } from './byte-order.ts';
 import { encodeText } from './charset.ts';
 import type { Vr } from './data-set.ts';
 import type { DicomJson, JsonElement, JsonValue } from './dicom-json-model.ts';
-import { byteOrdered } from './json-numbers.ts';
 import { dictionaryVr, tagKey } from './tags.ts';
 import { encodeValue, isText, textOf } from './value-encoding.ts';
 import { hasLongLength, isVr, vrNumberOf } from './vr.ts';

@@ -3,11 +3,12 @@
  * a data set. Text is Unicode, so Specific Character Set reads ISO_IR 192; bulk is named, not held. Numbers are
  * json-numbers.ts, encoding is data-set-writer.ts, character sets charset.ts.
  */
+import { byteOrdered } from './byte-order.ts';
 import { asciiSlice, decodeText } from './charset.ts';
 import type { DataSet, Element, Vr } from './data-set.ts';
 import { type BulkSource, encodeDataSet } from './data-set-writer.ts';
 import type { DicomJson, JsonElement, JsonValue, PersonName } from './dicom-json-model.ts';
-import { binaryNumbers, byteOrdered, decimalNumber, integerNumber } from './json-numbers.ts';
+import { binaryNumbers, decimalNumber, integerNumber } from './json-numbers.ts';
 import { personNameOf } from './person-name.ts';
 import { tagKey } from './tags.ts';
 
@@ -51,7 +52,7 @@ function dataSetJson(
   only: ReadonlySet<number> | undefined,
 ): DicomJson {
   const json: DicomJson = {};
-  for (const element of ascending(dataSet)) {
+  for (const element of dataSet.ascending()) {
     const { tag } = element;
     if ((tag & 0xffff) === 0 || (only !== undefined && !only.has(tag))) continue;
     const key = keyOf(tag);
@@ -71,16 +72,6 @@ function keyOf(tag: number): string {
     if (keys.size < 8192) keys.set(tag, key);
   }
   return key;
-}
-
-/** The reader keeps the order of the encoding, which some senders get wrong. */
-function ascending(dataSet: DataSet): Iterable<Element> {
-  let last = -1;
-  for (const tag of dataSet.elements.keys()) {
-    if (tag < last) return [...dataSet.elements.values()].sort((a, b) => a.tag - b.tag);
-    last = tag;
-  }
-  return dataSet.elements.values();
 }
 
 function elementJson(

@@ -1,7 +1,8 @@
 /**
  * Numbers of the DICOM JSON Model (PS3.18 §F.2.3): from the digits of DS and IS and from the binary VRs. A number is made only
- * where it says exactly what the value says; byte order is undone here too.
+ * where it says exactly what the value says.
  */
+import { wordBytesOf } from './byte-order.ts';
 import type { Vr } from './data-set.ts';
 import type { JsonValue } from './dicom-json-model.ts';
 
@@ -93,30 +94,12 @@ function dropSpaces(bytes: Uint8Array, from: number, to: number): number {
   return at;
 }
 
-/** What byte order turns round (PS3.5 §7.3): bytes to a unit. */
-export const unitBytes: Readonly<Partial<Record<Vr, 2 | 4 | 8>>> = {
-  AT: 2,
-  FD: 8,
-  FL: 4,
-  OD: 8,
-  OF: 4,
-  OL: 4,
-  OV: 8,
-  OW: 2,
-  SL: 4,
-  SS: 2,
-  SV: 8,
-  UL: 4,
-  US: 2,
-  UV: 8,
-};
-
 /**
  * The values of a binary VR. AT are eight hexadecimal digits; SV and UV beyond 2^53 and what is not finite are strings. Bytes
  * at the end that do not make a whole value are left out; undefined when none does.
  */
 export function binaryNumbers(value: Uint8Array, vr: Vr, littleEndian: boolean): JsonValue[] | undefined {
-  const width = vr === 'AT' ? 4 : (unitBytes[vr] ?? 1);
+  const width = vr === 'AT' ? 4 : wordBytesOf(vr);
   const count = Math.floor(value.length / width);
   if (count === 0) return undefined;
   const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
@@ -156,18 +139,3 @@ function safe(number: bigint): JsonValue {
 }
 
 const hex = (number: number): string => number.toString(16).toUpperCase().padStart(4, '0');
-
-/**
- * The bytes of a value between little endian (as DICOM JSON has them) and the order given: the turn is the same either
- * way. The value itself where nothing has to be turned, else a copy.
- */
-export function byteOrdered(value: Uint8Array, vr: Vr, littleEndian: boolean): Uint8Array {
-  const width = unitBytes[vr];
-  if (littleEndian || width === undefined) return value;
-  const copy = Buffer.from(value);
-  const whole = copy.subarray(0, value.length - (value.length % width));
-  if (width === 2) whole.swap16();
-  else if (width === 4) whole.swap32();
-  else whole.swap64();
-  return copy;
-}

@@ -5,6 +5,7 @@
 import { BULK_DATA_PREFIX, type ManifestEntry } from '../archive/manifest.ts';
 import type { Archive, PackStore } from '../archive/ports.ts';
 import type { InstanceRecord, InstanceRef } from '../archive/records.ts';
+import { swapBytes, wordBytesOf } from '../dicom/byte-order.ts';
 import type { Vr } from '../dicom/data-set.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
 import { frameCount } from '../dicom/frame-ranges.ts';
@@ -12,7 +13,6 @@ import { transferSyntaxOf } from '../dicom/transfer-syntax.ts';
 import { ArchiveError } from '../errors.ts';
 import { acceptOf, negotiate, type Offer } from './accept.ts';
 import { streamOf } from './body.ts';
-import { swapBytes, wordBytesOf } from './byte-order.ts';
 import { entityTag, isUnchanged, notModified, rangeHeaders, rangeOf } from './conditional.ts';
 import type { Context } from './context.ts';
 import { readInflated } from './frame-source.ts';

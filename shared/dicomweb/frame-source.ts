@@ -6,13 +6,14 @@
 import type { ManifestEntry } from '../archive/manifest.ts';
 import type { PackStore } from '../archive/ports.ts';
 import type { InstanceRecord } from '../archive/records.ts';
+import { swapBytes } from '../dicom/byte-order.ts';
 import { inflateDataSet } from '../dicom/deflated-data-set.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
 import { type FrameTable, frameCount, frameRange, joinFragments } from '../dicom/frame-ranges.ts';
 import { EXPLICIT_VR_LITTLE_ENDIAN, type TransferSyntax, transferSyntaxOf } from '../dicom/transfer-syntax.ts';
 import { ArchiveError } from '../errors.ts';
-import { hasBigEndianPixels, realignBits, swapBytes } from './byte-order.ts';
 import { PackBytes } from './pack-bytes.ts';
+import { hasBigEndianPixels, realignBits } from './pixel-bytes.ts';
 import { keyOf } from './stored-instances.ts';
 
 export interface FrameSource {
@@ -152,8 +153,9 @@ function evenRange(range: FrameRange, base: number): FrameRange {
 function wordOrder(entry: ManifestEntry): { wordLengthBytes: number; paired: boolean } | undefined {
   const metadata = JSON.parse(entry.metadata) as DicomJson;
   const bitsAllocated = Number(metadata['00280100']?.Value?.[0] ?? 8);
-  if (bitsAllocated > 8) return { wordLengthBytes: bitsAllocated / 8, paired: false };
-  return metadata['7FE00010']?.vr === 'OW' ? { wordLengthBytes: 2, paired: true } : undefined;
+  // OW is words of 16 bits, however wide the pixels are (PS3.5 §7.3).
+  if (metadata['7FE00010']?.vr === 'OW') return { wordLengthBytes: 2, paired: bitsAllocated <= 8 };
+  return bitsAllocated > 8 ? { wordLengthBytes: bitsAllocated / 8, paired: false } : undefined;
 }
 
 interface Source {

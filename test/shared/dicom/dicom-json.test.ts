@@ -4,10 +4,10 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { byteOrdered } from '#shared/dicom/byte-order.ts';
 import { DataSet, type Element, type Vr } from '#shared/dicom/data-set.ts';
 import { dicomJsonText, toDicomJson } from '#shared/dicom/dicom-json.ts';
 import type { DicomJson, JsonElement, JsonValue } from '#shared/dicom/dicom-json-model.ts';
-import { byteOrdered } from '#shared/dicom/json-numbers.ts';
 
 /** An element as the reader would leave it. */
 function element(vr: Vr, value: Uint8Array | string | undefined, tag = 0x00091001): Element {
