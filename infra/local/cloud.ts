@@ -79,7 +79,6 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
         queue,
         step: steps.ingest,
         batch: row.trigger.batch,
-        visibilityMs: row.timeoutSeconds * 1000,
         log: log.child({ function: row.name }),
       }),
     ];
