@@ -12,7 +12,7 @@ import {
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { trim } from '#shared/dicom/match-condition.ts';
 import type { Database } from './sqlite-database.ts';
-import { lookupColumns, membersOf, plainText } from './sqlite-lookup.ts';
+import { lookupColumns, membersOf } from './sqlite-lookup.ts';
 
 export type StoredSeries = Omit<SeriesRecord, 'attributes'> & { readonly attributes: string };
 export type StoredStudy = Omit<StudyRecord, 'attributes'> & { readonly attributes: string };
@@ -33,11 +33,11 @@ export function createAggregateTable(database: Database): AggregateTable {
     const first = sql(`SELECT attributes, pack_id, offset_bytes FROM instance INDEXED BY instance_by_arrival
       WHERE series_id = ? AND conflict = '' ORDER BY pack_id, offset_bytes LIMIT 1`).get(id);
     const attributes = attributesOf('series', parse(first?.attributes ?? '{}'));
-    sql(`UPDATE series SET instance_count = ?, attributes = ?, modality = ?, sop_classes = ?, first_pack_id = ?,
+    sql(`UPDATE series SET instance_count = ?, attributes = ?, modalities = ?, sop_classes = ?, first_pack_id = ?,
       first_offset_bytes = ? WHERE id = ?`).run(
       classes.reduce((sum, row) => sum + (row.instances as number), 0),
       JSON.stringify(attributes),
-      plainText(attributes['00080060']),
+      JSON.stringify(textsOf(attributes['00080060'])),
       JSON.stringify(classes.map((row) => row.sop_class_uid)),
       (first?.pack_id as string | undefined) ?? '',
       (first?.offset_bytes as number | undefined) ?? 0,
@@ -46,14 +46,14 @@ export function createAggregateTable(database: Database): AggregateTable {
   }
 
   function recountStudy(id: number, tenant: string): void {
-    const series = sql(`SELECT id, instance_count, attributes, sop_classes FROM series
+    const series = sql(`SELECT id, instance_count, modalities, sop_classes FROM series
       WHERE study_id = ? AND instance_count > 0 ORDER BY first_pack_id, first_offset_bytes`).all(id);
     const first = sql(`SELECT instance.attributes FROM instance INDEXED BY instance_by_arrival
       WHERE series_id = ? AND conflict = '' ORDER BY pack_id, offset_bytes LIMIT 1`).get(
       (series[0]?.id as number | undefined) ?? 0,
     );
     const attributes = attributesOf('study', parse(first?.attributes ?? '{}'));
-    const modalities = sortedUnique(series.flatMap((row) => textsOf(parse(row.attributes)['00080060'])));
+    const modalities = sortedUnique(series.flatMap((row) => JSON.parse(row.modalities as string) as string[]));
     const sopClassUids = sortedUnique(series.flatMap((row) => JSON.parse(row.sop_classes as string) as string[]));
     const lookup = lookupColumns(attributes, modalities, sopClassUids);
     const known = sql('SELECT names FROM study WHERE id = ?').get(id)?.names as string;

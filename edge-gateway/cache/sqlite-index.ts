@@ -106,15 +106,25 @@ const stored = (record: InstanceRecord): StoredInstance => ({
   attributes: JSON.stringify(record.attributes),
 });
 
-const parsed = <T extends { readonly attributes: string }>(
+/** Attributes are parsed when they are first looked at: most who read records want only to know where the bytes lie. */
+function parsed<T extends { readonly attributes: string }>(
   record: T,
-): Omit<T, 'attributes'> & { readonly attributes: DicomJson } => ({
-  ...record,
-  attributes: parseAttributes(record.attributes),
-});
+): Omit<T, 'attributes'> & { readonly attributes: DicomJson } {
+  let attributes: DicomJson | undefined;
+  return {
+    ...record,
+    get attributes() {
+      attributes ??= parseAttributes(record.attributes);
+      return attributes;
+    },
+  };
+}
+
+const keyNames = ['studyInstanceUid', 'seriesInstanceUid', 'sopInstanceUid', 'packId'] as const;
 
 /** Whole records serve as references; only their keys travel. */
 function refOf<T extends object>(ref: T): T {
-  const names = ['studyInstanceUid', 'seriesInstanceUid', 'sopInstanceUid', 'packId'];
-  return Object.fromEntries(Object.entries(ref).filter(([name]) => names.includes(name))) as T;
+  const keys: Record<string, unknown> = {};
+  for (const name of keyNames) if (name in ref) keys[name] = (ref as Record<string, unknown>)[name];
+  return keys as T;
 }

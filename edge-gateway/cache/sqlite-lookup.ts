@@ -41,7 +41,7 @@ export function lookupColumns(
 }
 
 /** A single value as matching compares it: without spaces around it. */
-export function plainText(element: JsonElement | undefined): string {
+function plainText(element: JsonElement | undefined): string {
   const values = (element?.Value ?? []).filter((value) => value !== null);
   const [value] = values;
   if (value === undefined) return '';

@@ -40,7 +40,8 @@ export const indexMigrations: readonly string[] = [
     series_uid TEXT NOT NULL,
     instance_count INTEGER NOT NULL DEFAULT 0,
     attributes TEXT NOT NULL DEFAULT '{}',
-    modality TEXT NOT NULL DEFAULT '',
+    -- JSON lists, for the recount of the study.
+    modalities TEXT NOT NULL DEFAULT '[]',
     sop_classes TEXT NOT NULL DEFAULT '[]',
     first_pack_id TEXT NOT NULL DEFAULT '',
     first_offset_bytes INTEGER NOT NULL DEFAULT 0,

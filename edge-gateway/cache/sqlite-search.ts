@@ -14,12 +14,11 @@ import {
   studyMatch,
 } from '#shared/archive/query.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
-import { compileMatch, exactValues, type MatchKey } from '#shared/dicom/matching.ts';
+import { compileMatch, type MatchKey } from '#shared/dicom/matching.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import { type StoredStudy, storedSeries, storedStudy } from './sqlite-aggregates.ts';
 import type { Database } from './sqlite-database.ts';
-import { LOOK } from './sqlite-lookup.ts';
-import { candidateStudies } from './sqlite-search-plan.ts';
+import { allOf, attributeFilters, candidateStudies, columnFilters } from './sqlite-search-plan.ts';
 
 /** A SearchPage whose matches are DICOM JSON as text. */
 export interface StoredSearchPage {
@@ -28,7 +27,7 @@ export interface StoredSearchPage {
 }
 
 /** How many records one search may compare with its keys. */
-export const EXAMINED_LIMIT = 250_000;
+export const EXAMINED_LIMIT = 200_000;
 
 /** Everything that the index holds can be had at once: eviction would say otherwise here. */
 const availability: InstanceAvailability = 'ONLINE';
@@ -119,20 +118,16 @@ function* studiesOf(
   const matches: Matches = compileMatch(keys.study);
   const all = keys.study.length + keys.series.length + keys.instance.length === 0;
   const order = level === 'study' ? 'newest first' : 'by uid';
-  const read = database.statement('SELECT * FROM study WHERE id = ?');
-  const counts = database.statement('SELECT series_count, instance_count FROM study WHERE id = ?');
-  for (const id of candidateStudies(database, tenant, keys, order)) {
-    if (all) {
-      const row = level === 'study' ? undefined : counts.get(id);
-      const count = level === 'study' ? 1 : level === 'series' ? row?.series_count : row?.instance_count;
+  const skip = all && level === 'study' ? page.takeSkip() : 0;
+  for (const row of candidateStudies(database, tenant, keys, { order, skip })) {
+    if (all && level !== 'study') {
+      const count = level === 'series' ? row.series_count : row.instance_count;
       if (page.skipAll(count as number)) continue;
     }
-    const row = read.get(id);
-    if (row === undefined) continue;
     page.examine();
     const study = storedStudy(tenant, row);
     const match = studyMatch({ ...study, attributes: parse(study.attributes) }, availability);
-    if (matches(match)) yield { id, record: study, match };
+    if (matches(match)) yield { id: row.id as number, record: study, match };
   }
 }
 
@@ -144,13 +139,15 @@ function walkSeries(
   page: PageBuilder,
 ): void {
   const matches: Matches = compileMatch(keys.series);
-  const list = database.prepare(`SELECT * FROM series WHERE study_id = ?1 AND instance_count > 0
-    AND (?2 IS NULL OR series_uid IN (SELECT value FROM json_each(?2)))
-    AND (?3 IS NULL OR modality IN (SELECT value FROM json_each(?3))) ORDER BY series_uid`);
-  const wanted = [listFor(keys.series, 0x0020000e), listFor(keys.series, 0x00080060, LOOK)];
+  const { sql, values } = allOf([
+    ...columnFilters(keys.series, 0x0020000e, 'series_uid'),
+    ...attributeFilters(keys.series, 'attributes'),
+  ]);
+  const list = database.prepare(`SELECT id, series_uid, instance_count, attributes FROM series
+    WHERE study_id = ? AND instance_count > 0 AND ${sql} ORDER BY series_uid`);
   const instances = level === 'instance' ? instanceWalk(database, keys.instance, page) : undefined;
   for (const study of studies) {
-    for (const row of list.iterate(study.id, ...wanted)) {
+    for (const row of list.iterate(study.id, ...values)) {
       page.examine();
       const series = storedSeries(study.record.tenant, study.record, row);
       const match = seriesMatch(study.match, { ...series, attributes: parse(series.attributes) }, availability);
@@ -169,17 +166,17 @@ function instanceWalk(
   page: PageBuilder,
 ): (seriesId: number, count: number, series: DicomJson) => void {
   const matches: Matches = compileMatch(keys);
-  const columns = 'instance_uid, sop_class_uid, transfer_syntax_uid, attributes';
-  const uids = listFor(keys, 0x00080018);
-  const classes = listFor(keys, 0x00080016);
-  // Not one statement for both: looking up UIDs takes another way through the index than walking.
-  const byUid = uids === null ? '?2 IS NULL' : 'instance_uid IN (SELECT value FROM json_each(?2))';
-  const list = database.prepare(`SELECT ${columns} FROM instance WHERE series_id = ?1 AND conflict = '' AND ${byUid}
-    AND (?3 IS NULL OR sop_class_uid IN (SELECT value FROM json_each(?3))) ORDER BY instance_uid LIMIT -1 OFFSET ?4`);
+  const { sql, values } = allOf([
+    ...columnFilters(keys, 0x00080018, 'instance_uid'),
+    ...columnFilters(keys, 0x00080016, 'sop_class_uid'),
+    ...attributeFilters(keys, 'attributes'),
+  ]);
+  const list = database.prepare(`SELECT instance_uid, sop_class_uid, transfer_syntax_uid, attributes FROM instance
+    WHERE series_id = ? AND conflict = '' AND ${sql} ORDER BY instance_uid LIMIT -1 OFFSET ?`);
   return (seriesId, count, series) => {
     if (keys.length === 0 && page.skipAll(count)) return;
     const offset = keys.length === 0 ? page.takeSkip() : 0;
-    for (const row of list.iterate(seriesId, uids, classes, offset)) {
+    for (const row of list.iterate(seriesId, ...values, offset)) {
       page.examine();
       const match = instanceMatch(
         series,
@@ -195,13 +192,6 @@ function instanceWalk(
       if (page.full) return;
     }
   };
-}
-
-/** The values that a key wants, as JSON for json_each, with those that must be looked at in any case; null when it names none. */
-function listFor(keys: readonly MatchKey[], tag: number, ...always: readonly string[]): string | null {
-  const key = keys.find(({ path }) => path.length === 1 && path[0] === tag);
-  const values = key && exactValues(key);
-  return values === undefined ? null : JSON.stringify([...values, ...always]);
 }
 
 const parse = (text: string): DicomJson => JSON.parse(text) as DicomJson;
