@@ -56,7 +56,8 @@ export class Receiving implements AsyncDisposable {
     const sealed: PackRecord[] = [];
     const log: LogLine[] = [];
     const index = options.index ?? (await createSqliteIndex({ file: join(at, 'index.sqlite'), inWorker: false }));
-    const store = createDiskPackStore({ root: join(at, 'packs'), openFolder: openFolderOf(at) });
+    const files = options.files === undefined ? {} : { files: options.files };
+    const store = createDiskPackStore({ root: join(at, 'packs'), openFolder: openFolderOf(at), ...files });
     const receiver = await createReceiver({
       folder: at,
       tenant: TENANT,

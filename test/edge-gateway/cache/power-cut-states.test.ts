@@ -1,0 +1,89 @@
+/**
+ * Whatever a power cut leaves, recovery keeps what was acknowledged (fault F3): a day's work is recorded once, then cut at
+ * any instant in any legal way. ARCHIPEL_CRASH_STATES sets how many states are tried.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
+import { inspectPack } from '#shared/archive/inspect.ts';
+import { packKey } from '#shared/archive/keys.ts';
+import { freshUid, type MadeInstance, makeInstance } from '#test/support/dicom-factory.ts';
+import { dataSetOf, oneSeries, Receiving, rival, TENANT } from './receiving.ts';
+import { Recording } from './recording.ts';
+
+const STATES = Number(process.env.ARCHIPEL_CRASH_STATES ?? 60);
+
+let root: string;
+let recording: Recording;
+const acked: { readonly made: MadeInstance; readonly at: number }[] = [];
+const sent: MadeInstance[] = [];
+
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), 'archipel-power-'));
+  const folder = join(root, 'recorded');
+  recording = new Recording(folder);
+  const index = await createSqliteIndex({ file: join(folder, 'index.sqlite'), inWorker: false });
+  const limits = { ownPackBytes: 20_000, packBytes: 30_000, openPacks: 3 };
+  await using at = await Receiving.start({ files: recording.files, index: recording.index(index), limits }, folder);
+  const acknowledge = async (made: MadeInstance): Promise<void> => {
+    sent.push(made);
+    expect((await at.send(made)).kind).not.toBe('refused');
+    acked.push({ made, at: recording.now });
+  };
+  const series = oneSeries();
+  const first = makeInstance(series);
+  await acknowledge(first);
+  await Promise.all([1, 2, 3, 4].map(() => acknowledge(makeInstance({ ...series, rows: 40, columns: 40 }))));
+  await acknowledge(rival(first));
+  await Promise.all([1, 2, 3].map(() => acknowledge(makeInstance({ ...series, seriesInstanceUid: freshUid() }))));
+  await acknowledge(makeInstance({ ...series, rows: 150, columns: 150 }));
+  await at.receiver.flush();
+  await Promise.all([1, 2].map(() => acknowledge(makeInstance({ ...series, rows: 60, columns: 60 }))));
+  await acknowledge(rival(first, 'Third'));
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+describe('a power cut', () => {
+  it(`loses nothing that was acknowledged, in ${STATES} states`, async () => {
+    let states = 0;
+    const property = fc.asyncProperty(
+      fc.double({ min: 0, max: 1, noNaN: true }),
+      fc.infiniteStream(fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true })),
+      async (when, numbers) => {
+        const instant = Math.round(when * recording.now);
+        const folder = join(root, `state-${++states}`);
+        const index = await createSqliteIndex({ file: join(folder, 'index.sqlite'), inWorker: false });
+        await recording.cutAt(instant, folder, index, () => numbers.next().value ?? 0);
+        {
+          await using at = await Receiving.start({ index }, folder);
+          await at.receiver.flush();
+          expect(at.openFiles()).toEqual([]);
+          for (const { made } of acked.filter((ack) => ack.at <= instant)) {
+            const record = (await index.getVersions(TENANT, made.ref)).find(({ digest }) => digest === made.digest);
+            expect(record, 'an acknowledged instance is not in the index').toBeDefined();
+            expect((await dataSetOf(at.store, record!)).equals(made.dataSet)).toBe(true);
+          }
+          // What was not acknowledged may be there, but then it is whole.
+          const { items } = await index.packsInState(TENANT, 'sealed', { limit: 100 });
+          for (const pack of items) {
+            const { lengthBytes, sha256 } = pack;
+            const found = await inspectPack(at.store, packKey(TENANT, pack), {
+              tenant: TENANT,
+              ref: pack,
+              lengthBytes,
+              sha256: sha256!,
+            });
+            for (const { digest } of found.instances) expect(sent.map((made) => made.digest)).toContain(digest);
+          }
+          expect((await index.packTotals(TENANT)).open.packs).toBe(0);
+        }
+        rmSync(folder, { recursive: true, force: true });
+      },
+    );
+    await fc.assert(property, { numRuns: STATES, endOnFailure: true });
+    console.info(`${states} states after a power cut recovered`);
+  }, 3_600_000);
+});
