@@ -93,11 +93,11 @@ export class DicomwebClient {
 
 const versionQuery = (digest: string | undefined): string => (digest === undefined ? '' : `?digest=${digest}`);
 
-/** `/studies/…/series/…/instances/…` as far as the reference goes. */
+/** `/studies/…/series/…/instances/…` as far as the reference goes; UIDs that are none are percent-encoded. */
 export function pathOf(ref: StudyRef | SeriesRef | InstanceRef): string {
-  let path = `/studies/${ref.studyInstanceUid}`;
-  if ('seriesInstanceUid' in ref) path += `/series/${ref.seriesInstanceUid}`;
-  if ('sopInstanceUid' in ref) path += `/instances/${ref.sopInstanceUid}`;
+  let path = `/studies/${encodeURIComponent(ref.studyInstanceUid)}`;
+  if ('seriesInstanceUid' in ref) path += `/series/${encodeURIComponent(ref.seriesInstanceUid)}`;
+  if ('sopInstanceUid' in ref) path += `/instances/${encodeURIComponent(ref.sopInstanceUid)}`;
   return path;
 }
 

@@ -1,0 +1,132 @@
+/**
+ * The pulled plug: the gateway's folder on an ext4 volume of its own, which is shut down without writing its journal out
+ * (EXT4_IOC_SHUTDOWN, NOLOGFLUSH), so that what was not synced is gone. Needs root and loop devices; skips loudly without.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterAll, describe, expect, it } from 'vitest';
+import { unfinishedFiles } from '#test/support/system.ts';
+import { Modality } from './modality.ts';
+import { chanceOf, roundsOfRun, seedOfRun } from './random.ts';
+import { Site } from './site.ts';
+import { printTable } from './verdict.ts';
+
+const VOLUME_BYTES = 4 * 1024 ** 3;
+const INSTANCES_PER_ROUND = 80;
+/** The gateway lives on for so long after the cut: what it says then must be no Success. */
+const AFTERLIFE_MS = 300;
+const cutScript = `
+import fcntl, os, struct, sys
+EXT4_IOC_SHUTDOWN, NOLOGFLUSH = 0x8004587D, 2
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), EXT4_IOC_SHUTDOWN, struct.pack('I', NOLOGFLUSH))
+`;
+
+/** An ext4 volume in a file, that can lose its power. */
+class Volume {
+  readonly mountPoint: string;
+  readonly #folder = mkdtempSync(join(tmpdir(), 'archipel-volume-'));
+  readonly #image = join(this.#folder, 'image');
+  #isMounted = false;
+
+  constructor() {
+    this.mountPoint = join(this.#folder, 'mounted');
+    mkdirSync(this.mountPoint);
+    run('truncate', '-s', String(VOLUME_BYTES), this.#image);
+    run('mkfs.ext4', '-q', '-F', this.#image);
+  }
+
+  mount(): void {
+    run('mount', '-o', 'loop', this.#image, this.mountPoint);
+    this.#isMounted = true;
+  }
+
+  cutPower(): void {
+    run('python3', '-c', cutScript, this.mountPoint);
+  }
+
+  unmount(): void {
+    if (this.#isMounted) run('umount', this.mountPoint);
+    this.#isMounted = false;
+  }
+
+  remove(): void {
+    this.unmount();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+function run(command: string, ...parameters: string[]): void {
+  execFileSync(command, parameters, { stdio: ['ignore', 'ignore', 'pipe'] });
+}
+
+/** Undefined, and a warning, where this machine cannot do it. */
+function tryVolume(): Volume | undefined {
+  let volume: Volume | undefined;
+  try {
+    if (process.getuid?.() !== 0) throw new Error('it needs root');
+    volume = new Volume();
+    volume.mount();
+    volume.cutPower();
+    volume.unmount();
+    volume.mount();
+    return volume;
+  } catch (error) {
+    console.warn(`SKIPPED: a power cut cannot be simulated on this machine: ${(error as Error).message}`);
+    volume?.remove();
+    return undefined;
+  }
+}
+
+const volume = tryVolume();
+
+describe.skipIf(volume === undefined)('power cut', () => {
+  afterAll(() => volume?.remove());
+
+  it('loses, alters and duplicates nothing that was acknowledged', async () => {
+    if (volume === undefined) return;
+    const seed = seedOfRun();
+    const rounds = Math.min(roundsOfRun(3), 200);
+    const chance = chanceOf(seed);
+    await using site = await Site.create(join(volume.mountPoint, 'edge'));
+    const modalities = [1, 2, 3].map(
+      (number) =>
+        new Modality({
+          port: () => site.dicomPort,
+          chance: chanceOf(seed + number),
+          uidRoot: `1.2.826.0.1.3680043.10.1462.9.${seed}.${number}`,
+        }),
+    );
+    const restartsMs = [await site.startGateway()];
+    for (const modality of modalities) modality.start();
+    for (let round = 0; round < rounds; round++) {
+      for (const modality of modalities) modality.allow(INSTANCES_PER_ROUND);
+      await pause(300 + chance.next() * 3_000);
+      volume.cutPower();
+      await pause(AFTERLIFE_MS);
+      await site.killGateway();
+      volume.unmount();
+      volume.mount();
+      restartsMs.push(await site.startGateway());
+    }
+    await Promise.all(modalities.map((modality) => modality.finish()));
+    await site.waitUntilDrained(180_000);
+    const acknowledged = modalities.flatMap((modality) => modality.acknowledged);
+    const verdict = await site.judge(acknowledged);
+    printTable('power cut', {
+      seed,
+      rounds,
+      acknowledged: verdict.acknowledged,
+      'answered otherwise': modalities.flatMap((modality) => modality.refused).length,
+      lost: verdict.lost.length,
+      altered: verdict.altered.length,
+      duplicated: verdict.duplicated.length,
+      'slowest restart to listening (ms)': Math.round(Math.max(...restartsMs)),
+    });
+    expect(verdict).toEqual({ acknowledged: acknowledged.length, lost: [], altered: [], duplicated: [] });
+    expect(acknowledged.length).toBeGreaterThan(rounds);
+    expect(unfinishedFiles(site.edgeFolder)).toEqual([]);
+  });
+});
