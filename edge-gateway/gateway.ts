@@ -8,7 +8,7 @@ import type { Archive } from '#shared/archive/ports.ts';
 import type { Logger } from '#shared/log.ts';
 import { createDiskPackStore } from './cache/disk-pack-store.ts';
 import { lockFolder } from './cache/folder-lock.ts';
-import { createReceiver } from './cache/receiver.ts';
+import { createReceiver, openFolderOf } from './cache/receiver.ts';
 import { createSqliteIndex } from './cache/sqlite-index.ts';
 import { createDimseServer } from './dimse/server.ts';
 import { serveHttp } from './http/host.ts';
@@ -23,7 +23,7 @@ export interface Gateway {
   readonly dicomPort: number;
   readonly httpPort: number;
   readonly archive: Archive;
-  /** Lets running stores finish, seals nothing, leaves everything so that the next start goes on. */
+  /** Lets running stores finish and seals what is open; what is not uploaded yet is taken up by the next start. */
   close(): Promise<void>;
 }
 
@@ -38,7 +38,7 @@ export async function startGateway(
   mkdirSync(dataFolder, { recursive: true });
   const lock = lockFolder(dataFolder);
   const index = await createSqliteIndex({ file: join(dataFolder, 'index.sqlite'), inWorker: true });
-  const packs = createDiskPackStore({ root: join(dataFolder, 'packs') });
+  const packs = createDiskPackStore({ root: join(dataFolder, 'packs'), openFolder: openFolderOf(dataFolder) });
   const archive: Archive = { index, packs };
 
   let uploader: Uploader | undefined;
