@@ -43,7 +43,8 @@ import {
   PduType,
   pduViolation,
 } from './pdu.ts';
-import type { StatusAnswer } from './status.ts';
+import { RequestWindow } from './request-window.ts';
+import { Status, type StatusAnswer } from './status.ts';
 import { UpperLayer, type UpperLayerHandler } from './upper-layer.ts';
 
 export interface ProposedContext {
@@ -95,27 +96,16 @@ export async function connect(options: ConnectOptions): Promise<RequestorAssocia
   return association;
 }
 
-interface Pending {
-  readonly resolve: (answer: StatusAnswer) => void;
-  readonly reject: (error: Error) => void;
-}
-
 export class RequestorAssociation implements UpperLayerHandler {
   readonly whenOpen: Promise<void>;
   readonly #layer: UpperLayer;
   readonly #options: ConnectOptions;
   readonly #responseTimeoutMs: number;
-  readonly #pending = new Map<number, Pending>();
-  readonly #unanswered = new Set<Promise<void>>();
+  readonly #window = new RequestWindow();
   readonly #command = new GrowingBuffer();
   #opened: { resolve: () => void; reject: (error: Error) => void } | undefined;
   #accept: AssociateAccept | undefined;
   #contexts: readonly AcceptedContext[] = [];
-  #operations = 1;
-  #lastMessageId = 0;
-  #sending: Promise<void> = Promise.resolve();
-  readonly #waitingForSlot: (() => void)[] = [];
-  #slotsTaken = 0;
   #releasing: { resolve: () => void } | undefined;
   #error: ArchiveError | undefined;
   #isClosed = false;
@@ -171,7 +161,7 @@ export class RequestorAssociation implements UpperLayerHandler {
 
   /** Requests that may be unanswered, as negotiated. */
   get operations(): number {
-    return this.#operations;
+    return this.#window.size;
   }
 
   get isOpen(): boolean {
@@ -212,8 +202,7 @@ export class RequestorAssociation implements UpperLayerHandler {
 
   /** A-RELEASE after all answers have come; resolves when the connection is closed. */
   async release(): Promise<void> {
-    await this.#sending;
-    await Promise.all(this.#unanswered);
+    await this.#window.idle();
     if (this.#isClosed) return;
     if (this.#layer.isEnding) {
       this.#layer.destroy();
@@ -232,52 +221,20 @@ export class RequestorAssociation implements UpperLayerHandler {
     this.#breakOff(new ArchiveError('unavailable', 'the association was aborted by ourselves'));
   }
 
-  async #request(
+  #request(
     context: AcceptedContext,
     command: CommandSet,
     dataSet?: Uint8Array | AsyncIterable<Uint8Array>,
   ): Promise<StatusAnswer> {
-    if (this.#slotsTaken >= this.#operations) await new Promise<void>((resolve) => this.#waitingForSlot.push(resolve));
-    else this.#slotsTaken++;
-    try {
-      const previous = this.#sending;
-      let sent = () => {};
-      this.#sending = new Promise((resolve) => {
-        sent = resolve;
-      });
-      await previous;
+    return this.#window.run(async (messageId) => {
+      if (!this.isOpen) throw this.#closedError();
       try {
-        if (!this.isOpen) throw this.#closedError();
-        const messageId = this.#nextMessageId();
-        const answer = this.#answerTo(messageId);
-        await this.#send(context, { ...command, messageId }, dataSet).catch((error: Error) => {
-          this.#pending.get(messageId)?.reject(error);
-          this.#breakOff(error);
-        });
-        sent();
-        return await answer;
-      } finally {
-        sent();
+        await this.#send(context, { ...command, messageId }, dataSet);
+      } catch (error) {
+        this.#breakOff(error);
+        throw error;
       }
-    } finally {
-      const next = this.#waitingForSlot.shift();
-      if (next === undefined) this.#slotsTaken--;
-      else next();
-    }
-  }
-
-  #answerTo(messageId: number): Promise<StatusAnswer> {
-    const answer = new Promise<StatusAnswer>((resolve, reject) => {
-      this.#pending.set(messageId, { resolve, reject });
     });
-    // It may fail while the data set is still being sent, when nobody is waiting for it yet.
-    const settled = answer.then(
-      () => {},
-      () => {},
-    );
-    this.#unanswered.add(settled);
-    void settled.then(() => this.#unanswered.delete(settled));
-    return answer;
   }
 
   async #send(
@@ -306,13 +263,6 @@ export class RequestorAssociation implements UpperLayerHandler {
     this.#startTimer('the peer has stopped reading');
     await waiting;
     this.#stopTimer();
-  }
-
-  /** IDs of outstanding requests differ. */
-  #nextMessageId(): number {
-    do this.#lastMessageId = (this.#lastMessageId % 0xffff) + 1;
-    while (this.#pending.has(this.#lastMessageId));
-    return this.#lastMessageId;
   }
 
   #startTimer(message: string): void {
@@ -373,7 +323,7 @@ export class RequestorAssociation implements UpperLayerHandler {
       throw pduViolation('the peer takes PDUs too small for any message', AbortReason.InvalidPduParameterValue);
     const asked = this.#options.operations ?? 1;
     const window = accept.userInformation.asynchronousOperations;
-    this.#operations = window === undefined ? 1 : Math.min(window.invoked || asked, asked);
+    this.#window.size = window === undefined ? 1 : Math.min(window.invoked || asked, asked);
     this.#accept = accept;
     this.#stopTimer();
     this.#opened?.resolve();
@@ -385,16 +335,18 @@ export class RequestorAssociation implements UpperLayerHandler {
     this.#command.append(bytes);
     if (!isEnd || (control & PDV_LAST) === 0) return;
     const response = decodeCommandSet(this.#command.take());
-    const pending = this.#pending.get(response.messageIdBeingRespondedTo ?? -1);
-    if ((response.commandField & RESPONSE) === 0 || pending === undefined || response.status === undefined)
-      throw messageViolation('the peer sent a message that answers nothing', { commandField: response.commandField });
-    this.#pending.delete(response.messageIdBeingRespondedTo as number);
-    if (this.#pending.size === 0) this.#stopTimer();
-    pending.resolve({
-      status: response.status,
+    const answer: StatusAnswer = {
+      status: response.status ?? Status.ProcessingFailure,
       ...(response.errorComment === undefined ? {} : { comment: response.errorComment }),
       ...(response.offendingElements === undefined ? {} : { offendingElements: response.offendingElements }),
-    });
+    };
+    if (
+      (response.commandField & RESPONSE) === 0 ||
+      !this.#window.answered(response.messageIdBeingRespondedTo, answer)
+    ) {
+      throw messageViolation('the peer sent a message that answers nothing', { commandField: response.commandField });
+    }
+    if (this.#window.unansweredCount === 0) this.#stopTimer();
   }
 
   failed(error: unknown): void {
@@ -421,8 +373,7 @@ export class RequestorAssociation implements UpperLayerHandler {
     this.#stopTimer();
     const error = this.#closedError();
     this.#opened?.reject(error);
-    for (const pending of this.#pending.values()) pending.reject(error);
-    this.#pending.clear();
+    this.#window.failAll(error);
   }
 
   #closedError(): ArchiveError {

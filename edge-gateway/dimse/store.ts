@@ -8,16 +8,8 @@ import type { InstanceReceiver, InstanceSink, Outcome } from '#shared/archive/ou
 import { isStorageAbstractSyntax } from '#shared/dicom/sop-class.ts';
 import { isArchiveError } from '#shared/errors.ts';
 import { type CommandSet, NO_DATA_SET } from './command-set.ts';
-import { GrowingBuffer } from './growing-buffer.ts';
 import { answerWith, type Operation, type RequestScope, type Service } from './service.ts';
 import { Status, type StatusAnswer, statusOfError, statusOfOutcome } from './status.ts';
-
-/**
- * Pieces shorter than this are gathered before they go on: a sink may keep what it is given, and a sender of two-byte
- * fragments must not make it keep an object, or a whole read buffer, for each.
- */
-const SMALL_PIECE_BYTES = 4096;
-const GATHERED_BYTES = 65_536;
 
 /** One C-STORE that came to its end, whatever that was. */
 export interface StoreReport {
@@ -50,7 +42,6 @@ class StoreOperation implements Operation {
   readonly #scope: RequestScope;
   readonly #report: (store: StoreReport) => void;
   readonly #startedAtMs = performance.now();
-  readonly #small = new GrowingBuffer();
   #sink: InstanceSink | undefined;
   #failure: StatusAnswer | undefined;
   #lengthBytes = 0;
@@ -78,19 +69,6 @@ class StoreOperation implements Operation {
 
   write(bytes: Uint8Array): void | Promise<void> {
     this.#lengthBytes += bytes.length;
-    if (bytes.length >= SMALL_PIECE_BYTES) {
-      const waiting = this.#flush();
-      return waiting === undefined ? this.#pass(bytes) : waiting.then(() => this.#pass(bytes));
-    }
-    this.#small.append(bytes);
-    return this.#small.length < GATHERED_BYTES ? undefined : this.#flush();
-  }
-
-  #flush(): void | Promise<void> {
-    return this.#small.length === 0 ? undefined : this.#pass(this.#small.take());
-  }
-
-  #pass(bytes: Uint8Array): void | Promise<void> {
     try {
       return this.#sink?.write(bytes)?.then(undefined, (error: unknown) => this.#fail(error));
     } catch (error) {
@@ -99,7 +77,6 @@ class StoreOperation implements Operation {
   }
 
   async complete(): Promise<StatusAnswer> {
-    await this.#flush();
     const sink = this.#sink;
     this.#sink = undefined;
     if (sink === undefined) return this.#end(this.#failure ?? statusOfError(undefined), 'refused');

@@ -1,3 +1,4 @@
+/** The two associate PDUs as bytes: a fixture with every sub-item, whatever is malformed, and our own encoding. */
 import { describe, expect, it } from 'vitest';
 import {
   decodeAssociateAccept,

@@ -1,3 +1,4 @@
+/** Command sets as bytes: fixtures, what must be tolerated, what must be refused, and noise. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type CommandSet, decodeCommandSet, encodeCommandSet } from '#edge-gateway/dimse/command-set.ts';

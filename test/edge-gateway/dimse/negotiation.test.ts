@@ -1,3 +1,4 @@
+/** What each proposal is answered with: presentation contexts, user information, and the association as a whole. */
 import { describe, expect, it } from 'vitest';
 import type { AssociateRequest, PresentationContext } from '#edge-gateway/dimse/associate-pdu.ts';
 import { type NegotiationPolicy, negotiate } from '#edge-gateway/dimse/negotiation.ts';

@@ -1,3 +1,4 @@
+/** A stream of PDUs in chunks of any size: the same values come out, and what is malformed stops it for good. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PDV_COMMAND, PDV_LAST } from '#edge-gateway/dimse/pdu.ts';

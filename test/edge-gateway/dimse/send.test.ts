@@ -1,3 +1,4 @@
+/** Files on their way to a peer: associations for the pairs they need, a result for each, the bytes as they lie there. */
 import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,82 +1,23 @@
-import { randomBytes } from 'node:crypto';
-import fc from 'fast-check';
-import { afterEach, describe, expect, it } from 'vitest';
+/** The DIMSE server over real sockets: C-ECHO, messages in and out of place, limits, time, closing. */
+import { describe, expect, it } from 'vitest';
 import { decodeAssociateAccept } from '#edge-gateway/dimse/associate-pdu.ts';
-import { type ConnectOptions, connect } from '#edge-gateway/dimse/client.ts';
-import { type CommandSet, decodeCommandSet, encodeCommandSet, NO_DATA_SET } from '#edge-gateway/dimse/command-set.ts';
+import { decodeCommandSet, encodeCommandSet, NO_DATA_SET } from '#edge-gateway/dimse/command-set.ts';
 import { PDV_COMMAND, PDV_LAST } from '#edge-gateway/dimse/pdu.ts';
-import {
-  createDimseServer,
-  type DimseEvent,
-  type DimseServer,
-  type DimseServerOptions,
-} from '#edge-gateway/dimse/server.ts';
-import { ArchiveError } from '#shared/errors.ts';
-import { silentLogger } from '#shared/log.ts';
-import { MemoryReceiver, type MemoryReceiverOptions, stored } from './memory-receiver.ts';
+import type { DimseServerOptions } from '#edge-gateway/dimse/server.ts';
+import { stored } from './memory-receiver.ts';
 import {
   abortOf,
   associateRequest,
   CT_IMAGE,
   commandPdu,
   dataPdu,
-  EXPLICIT,
   echoPdu,
   IMPLICIT,
   pdu,
-  RawPeer,
   storePdu,
-  usualContexts,
   VERIFICATION,
 } from './raw-peer.ts';
-
-const running: { close(): Promise<void> | void }[] = [];
-afterEach(async () => {
-  for (const one of running.splice(0).reverse()) await one.close();
-});
-
-async function serve(receiving: MemoryReceiverOptions = {}, options: Partial<DimseServerOptions> = {}) {
-  const receiver = new MemoryReceiver(receiving);
-  const events: DimseEvent[] = [];
-  const server = await createDimseServer({
-    host: '127.0.0.1',
-    port: 0,
-    aeTitle: 'ARCHIPEL',
-    receiver,
-    log: silentLogger,
-    onEvent: (event) => events.push(event),
-    ...options,
-    limits: { lingerMs: 100, closeDeadlineMs: 200, ...options.limits },
-  });
-  running.push(server);
-  return { server, receiver, events };
-}
-
-function peer(server: DimseServer): RawPeer {
-  const raw = new RawPeer(server.port);
-  running.push({ close: () => raw.destroy() });
-  return raw;
-}
-
-const client = (server: DimseServer, options: Partial<ConnectOptions> = {}) =>
-  connect({
-    host: '127.0.0.1',
-    port: server.port,
-    callingAeTitle: 'TEST',
-    calledAeTitle: 'ARCHIPEL',
-    contexts: usualContexts,
-    ...options,
-  });
-
-const instance = (dataSet: Uint8Array, sopInstanceUid = '1.2.3') => ({
-  sopClassUid: CT_IMAGE,
-  sopInstanceUid,
-  transferSyntaxUid: EXPLICIT,
-  dataSet,
-});
-
-const dataSetPdu = (bytes: Uint8Array, contextId = 3) => dataPdu({ contextId, control: PDV_LAST, bytes });
-const answerOf = (bytes: Buffer): CommandSet => decodeCommandSet(bytes.subarray(12));
+import { answerOf, client, dataSetPdu, instance, peer, serve, until } from './running-server.ts';
 
 describe('C-ECHO', () => {
   it('is answered Success', async () => {
@@ -114,226 +55,6 @@ describe('C-ECHO', () => {
       parts.push(part.subarray(12));
     }
     expect(decodeCommandSet(Buffer.concat(parts)).status).toBe(0);
-  });
-});
-
-describe('C-STORE', () => {
-  it('gives the sink the bytes as they came, and says from whom and in which transfer syntax', async () => {
-    const { server, receiver, events } = await serve();
-    const association = await client(server);
-    const dataSet = randomBytes(1_234_568);
-    expect(await association.store(instance(dataSet, '1.2.3.4'))).toEqual({ status: 0 });
-    expect(await association.store(instance(new Uint8Array(0), '1.2.3.5'))).toEqual({ status: 0 });
-    await association.release();
-    const [first, second] = receiver.received;
-    expect(first?.incoming).toEqual({
-      sopClassUid: CT_IMAGE,
-      sopInstanceUid: '1.2.3.4',
-      transferSyntaxUid: EXPLICIT,
-      sourceAeTitle: 'TEST',
-    });
-    expect(first?.bytes.equals(dataSet)).toBe(true);
-    expect(second?.lengthBytes).toBe(0);
-    expect(events.map((event) => event.kind)).toEqual(['association-accepted', 'store', 'store', 'association-ended']);
-    expect(events[1]).toMatchObject({ outcome: 'stored', status: 0, lengthBytes: 1_234_568, callingAeTitle: 'TEST' });
-    expect(events[3]).toMatchObject({ end: 'released' });
-  });
-
-  it('stores private classes in transfer syntaxes that nobody knows', async () => {
-    const { server, receiver } = await serve();
-    const contexts = [{ abstractSyntax: '1.3.12.2.1107.5.9.1', transferSyntaxes: ['1.2.3.4.5.6'] }];
-    const association = await client(server, { contexts });
-    const dataSet = randomBytes(100);
-    await association.store({
-      sopClassUid: '1.3.12.2.1107.5.9.1',
-      sopInstanceUid: '1.2.3',
-      transferSyntaxUid: '1.2.3.4.5.6',
-      dataSet,
-    });
-    expect(receiver.received[0]?.bytes.equals(dataSet)).toBe(true);
-    await association.release();
-  });
-
-  it('gives the sink the same bytes for any size of fragments, any number to a PDU and any chunks', async () => {
-    const { server, receiver } = await serve();
-    await fc.assert(
-      fc.asyncProperty(
-        fc.integer({ min: 0, max: 200_000 }),
-        fc.integer({ min: 2, max: 70_000 }),
-        fc.integer({ min: 1, max: 40 }),
-        fc.integer({ min: 1, max: 50_000 }),
-        async (halfLength, fragmentBytes, pdvsPerPdu, pieceBytes) => {
-          const small = fragmentBytes < 100 ? 2_000 : 200_000;
-          const dataSet = randomBytes(2 * (halfLength % small));
-          const association = await client(server, { fragmentBytes, pdvsPerPdu });
-          await association.store({ ...instance(dataSet), dataSet: pieces(dataSet, pieceBytes) });
-          await association.release();
-          const received = receiver.received.pop();
-          expect(received?.bytes.equals(dataSet)).toBe(true);
-          // However small the fragments are, the sink is spared them.
-          expect(received?.writes ?? 0).toBeLessThanOrEqual(2 + dataSet.length / 2048);
-        },
-      ),
-      { numRuns: 30 },
-    );
-  });
-
-  it.each([
-    ['duplicate', 0x0000],
-    ['conflict', 0x0000],
-  ] as const)('answers Success to a %s', async (kind, status) => {
-    const { server } = await serve({ outcome: (received) => ({ ...stored(received), kind }) as never });
-    const association = await client(server);
-    expect(await association.store(instance(Buffer.alloc(10)))).toEqual({ status });
-    await association.release();
-  });
-
-  it('says why an instance is refused, and takes the next', async () => {
-    let count = 0;
-    const { server } = await serve({
-      outcome: (received) =>
-        count++ > 0
-          ? stored(received)
-          : {
-              kind: 'refused',
-              code: 'out-of-resources',
-              reason: 'the disk of the gateway is full; send this instance again later, when there is room',
-              offendingElements: [0x0020000d],
-            },
-    });
-    const association = await client(server);
-    expect(await association.store(instance(Buffer.alloc(10)))).toEqual({
-      status: 0xa700,
-      comment: 'the disk of the gateway is full; send this instance again later,',
-      offendingElements: [0x0020000d],
-    });
-    expect(await association.store(instance(Buffer.alloc(10)))).toEqual({ status: 0 });
-    await association.release();
-  });
-
-  it.each([
-    ['throws in begin', { begin: true }],
-    ['throws in write', { write: true }],
-    ['rejects in write', { reject: true }],
-    ['rejects in commit', { commit: true }],
-  ])('answers 0110H when the receiver %s, keeps nothing of it, and goes on', async (_, at: Record<string, boolean>) => {
-    const fail = () => {
-      throw new Error('secret path /var/lib');
-    };
-    const aborted: boolean[] = [];
-    const { server } = await serve(
-      {},
-      {
-        receiver: {
-          begin: () => {
-            if (at.begin) fail();
-            return {
-              write: () => (at.write ? fail() : at.reject ? Promise.reject(new Error('x')) : undefined),
-              commit: async () => (at.commit ? fail() : Promise.reject(new Error('unexpected'))),
-              abort: () => aborted.push(true),
-            };
-          },
-        },
-      },
-    );
-    const association = await client(server);
-    const answer = { status: 0x0110, comment: 'the archive failed to process this message' };
-    expect(await association.store(instance(Buffer.alloc(300_000)))).toEqual(answer);
-    expect(await association.echo()).toEqual({ status: 0 });
-    expect(aborted.length).toBe(at.begin || at.commit ? 0 : 1);
-    await association.release();
-  });
-
-  it('answers with the status of an error that the receiver throws', async () => {
-    const { server } = await serve({
-      beforeWrite: () => {
-        throw new ArchiveError('identity-mismatch', 'the class differs');
-      },
-    });
-    const association = await client(server);
-    expect(await association.store(instance(Buffer.alloc(10)))).toEqual({
-      status: 0xa900,
-      comment: 'the class differs',
-    });
-    await association.release();
-  });
-
-  it('answers only after commit has resolved', async () => {
-    let finish = () => {};
-    const committing = new Promise<void>((resolve) => {
-      finish = resolve;
-    });
-    const { server } = await serve({ outcome: (received) => committing.then(() => stored(received)) });
-    const association = await client(server);
-    let isAnswered = false;
-    const answer = association.store(instance(Buffer.alloc(10))).then(() => {
-      isAnswered = true;
-    });
-    const other = await client(server);
-    for (let i = 0; i < 5; i++) await other.echo();
-    expect(isAnswered).toBe(false);
-    finish();
-    await answer;
-    await Promise.all([association.release(), other.release()]);
-  });
-
-  it('drops what it has when the sender aborts or goes away in the middle', async () => {
-    const { server, receiver, events } = await serve();
-    for (const goAway of [(raw: RawPeer) => raw.send(pdu(0x07, Buffer.alloc(4))), (raw: RawPeer) => raw.destroy()]) {
-      const raw = peer(server);
-      await raw.associate();
-      raw.send(storePdu(), dataPdu({ contextId: 3, control: 0, bytes: Buffer.alloc(1000) }));
-      await until(() => receiver.received.at(-1)?.end === 'open');
-      goAway(raw);
-      await until(() => receiver.received.at(-1)?.end === 'aborted');
-    }
-    await until(() => events.filter((event) => event.kind === 'association-ended').length === 2);
-    expect(events.flatMap((event) => (event.kind === 'association-ended' ? [event.end] : []))).toEqual([
-      'aborted-by-peer',
-      'lost',
-    ]);
-    expect(events.flatMap((event) => (event.kind === 'store' ? [event.outcome] : []))).toEqual(['aborted', 'aborted']);
-  });
-
-  it('stops reading while the sink asks to wait', async () => {
-    let goOn = () => {};
-    const gate = new Promise<void>((resolve) => {
-      goOn = resolve;
-    });
-    const { server, receiver } = await serve({ isKept: false, beforeWrite: () => gate });
-    const association = await client(server);
-    const dataSet = Buffer.alloc(32 * 1024 * 1024);
-    let sent = 0;
-    const answer = association.store({
-      ...instance(dataSet),
-      dataSet: counted(pieces(dataSet, 262_144), (bytes) => {
-        sent += bytes;
-      }),
-    });
-    // The rest does not fit into the buffers between us: how much does is the kernel's affair.
-    let before = -1;
-    while (before !== sent) {
-      before = sent;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    expect(sent).toBeLessThan(dataSet.length);
-    expect(receiver.received[0]?.writes).toBe(0);
-    goOn();
-    expect(await answer).toEqual({ status: 0 });
-    expect(receiver.received[0]?.lengthBytes).toBe(dataSet.length);
-    await association.release();
-  });
-
-  it('is refused where there is no data set or no storage context, and the association stays', async () => {
-    const { server } = await serve();
-    const raw = peer(server);
-    await raw.associate();
-    const command = { affectedSopClassUid: CT_IMAGE, commandField: 1, messageId: 1, affectedSopInstanceUid: '1.2' };
-    raw.send(commandPdu(3, { ...command, dataSetType: NO_DATA_SET }));
-    expect(answerOf(await raw.next()).status).toBe(0xc000);
-    raw.send(commandPdu(1, { ...command, dataSetType: 0 }), dataSetPdu(Buffer.alloc(10), 1));
-    expect(answerOf(await raw.next()).status).toBe(0x0122);
-    expect(answerOf(await raw.send(echoPdu()).next()).status).toBe(0);
   });
 });
 
@@ -578,17 +299,6 @@ describe('closing the server', () => {
   });
 });
 
-async function* pieces(bytes: Uint8Array, pieceBytes: number): AsyncGenerator<Uint8Array> {
-  for (let offset = 0; offset < bytes.length; offset += pieceBytes) yield bytes.subarray(offset, offset + pieceBytes);
-}
-
-async function* counted(source: AsyncIterable<Uint8Array>, count: (bytes: number) => void): AsyncGenerator<Uint8Array> {
-  for await (const piece of source) {
-    count(piece.length);
-    yield piece;
-  }
-}
-
 /** The command of a PDU in fragments of 8 bytes, three to a PDU. */
 function fragmented(command: Buffer): Buffer[] {
   const bytes = command.subarray(12);
@@ -604,8 +314,4 @@ function fragmented(command: Buffer): Buffer[] {
   const pdus = [];
   for (let i = 0; i < values.length; i += 3) pdus.push(dataPdu(...values.slice(i, i + 3)));
   return pdus;
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
