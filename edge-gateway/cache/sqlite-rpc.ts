@@ -85,13 +85,15 @@ export async function createLocalExecutor(spec: EngineSpec): Promise<Executor> {
   };
 }
 
-/**
- * Starts a thread that opens the engine; resolves when it is open. Errors: those of opening.
- */
-export async function createWorkerExecutor(spec: EngineSpec): Promise<Executor> {
+/** The thread of an engine. */
+export function startWorker(spec: EngineSpec): Worker {
   // Beside this file, under whatever ending both have: sources run as they are, bundles are built.
   const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
-  const worker = new Worker(new URL(`./sqlite-worker${ending}`, import.meta.url), { workerData: spec });
+  return new Worker(new URL(`./sqlite-worker${ending}`, import.meta.url), { workerData: spec });
+}
+
+/** Calls to the engine in a thread; resolves when it is open there. Errors: those of opening. */
+export async function createWorkerExecutor(spec: EngineSpec, worker = startWorker(spec)): Promise<Executor> {
   const pending = new Map<number, Pending>();
   let waiting: Request[] = [];
   let nextId = 0;

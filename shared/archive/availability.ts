@@ -12,12 +12,3 @@ export type InstanceAvailability =
   | 'OFFLINE'
   /** Not at all, though it is known. */
   | 'UNAVAILABLE';
-
-const soonestFirst: readonly InstanceAvailability[] = ['ONLINE', 'NEARLINE', 'OFFLINE', 'UNAVAILABLE'];
-
-/** Of many instances together: as soon as the slowest of them. None at all: `UNAVAILABLE`. */
-export function availabilityOfAll(parts: readonly InstanceAvailability[]): InstanceAvailability {
-  let slowest = parts.length === 0 ? soonestFirst.length - 1 : 0;
-  for (const part of parts) slowest = Math.max(slowest, soonestFirst.indexOf(part));
-  return soonestFirst[slowest] ?? 'UNAVAILABLE';
-}

@@ -1,0 +1,146 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
+import { createLocalExecutor, createWorkerExecutor, startWorker } from '#edge-gateway/cache/sqlite-rpc.ts';
+import { indexInstances } from '#shared/archive/ingest.ts';
+import { matchKey } from '#shared/dicom/matching.ts';
+import { instanceRecord, json, packRecord, tenant } from '../../support/archive-records.ts';
+
+let folder: string;
+let file: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'archipel-index-'));
+  file = join(folder, 'index.sqlite');
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+const query = (level: 'study' | 'instance', ...keys: ReturnType<typeof matchKey>[]) => ({
+  level,
+  keys,
+  limit: 10,
+  offset: 0,
+});
+
+describe('the SQLite index', () => {
+  for (const inWorker of [false, true]) {
+    it(`keeps everything when it is closed and opened again (in a worker: ${inWorker})`, async () => {
+      const first = await createSqliteIndex({ file, inWorker });
+      const record = instanceRecord();
+      await indexInstances(first, [record]);
+      await first.createPack(packRecord());
+      await first.close();
+      const second = await createSqliteIndex({ file, inWorker });
+      expect(await second.getInstance(tenant(), record)).toEqual(record);
+      expect(await second.getPack(tenant(), packRecord())).toEqual(packRecord());
+      expect((await second.search(tenant(), query('study'))).matches).toHaveLength(1);
+      await second.close();
+    });
+
+    it(`says why it cannot be opened (in a worker: ${inWorker})`, async () => {
+      const other = new DatabaseSync(file);
+      other.exec('PRAGMA user_version = 999');
+      other.close();
+      await expect(createSqliteIndex({ file, inWorker })).rejects.toMatchObject({
+        name: 'ArchiveError',
+        code: 'unavailable',
+        message: expect.stringContaining('later version'),
+        details: { version: 999, known: 1 },
+      });
+    });
+  }
+
+  it('finds at once what was written a moment ago, from its other thread', async () => {
+    const index = await createSqliteIndex({ file, inWorker: true });
+    for (let study = 1; study <= 20; study++) {
+      await indexInstances(index, [instanceRecord({ study })]);
+      const { matches } = await index.search(tenant(), query('study', matchKey([0x00100020], 'LO', `P${study}`)));
+      expect(matches).toHaveLength(1);
+    }
+    await index.close();
+  });
+
+  it('gives records that can be copied, whole', async () => {
+    const index = await createSqliteIndex({ file, inWorker: false });
+    const record = instanceRecord({ attributes: { '00081030': json('LO', 'Thorax') } });
+    await index.createInstances([record]);
+    const found = await index.getInstance(tenant(), record);
+    expect({ ...found }).toEqual(record);
+    expect(structuredClone(found)).toEqual(record);
+    expect(JSON.parse(JSON.stringify(found))).toEqual(record);
+    await index.close();
+  });
+
+  it('refuses a search that would look at too much', async () => {
+    const index = await createSqliteIndex({ file, inWorker: false });
+    const record = instanceRecord();
+    await indexInstances(index, [record]);
+    const other = new DatabaseSync(file);
+    // More instances than a search may compare, without the time that storing them takes.
+    other.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200010)
+      INSERT INTO instance (series_id, instance_uid, conflict, sop_class_uid, transfer_syntax_uid, digest, pack_id,
+        offset_bytes, length_bytes, data_set_offset_bytes, attributes)
+      SELECT 1, '9.' || i, '', '1', '1', 'd', 'p', i, 1, 1, '{}' FROM n`);
+    other.close();
+    const search = index.search(tenant(), query('instance', matchKey([0x00200013], 'IS', '77')));
+    await expect(search).rejects.toMatchObject({ code: 'too-large', message: expect.stringContaining('narrow') });
+    await index.close();
+  });
+});
+
+describe('an executor', () => {
+  const specs = { engine: 'index', file: '' } as const;
+
+  it('answers a batch in order, each with its own result or error', async () => {
+    for (const create of [createLocalExecutor, createWorkerExecutor]) {
+      const executor = await create({ ...specs, file: join(folder, `${create.name}.sqlite`) });
+      const pack = packRecord();
+      const answers = await Promise.allSettled([
+        executor.call('createPack', pack),
+        executor.call('createPack', { ...pack, packId: null }),
+        executor.call('listInstances', tenant(), pack, { limit: 1, after: 'nonsense' }),
+        executor.call('getPack', tenant(), pack),
+        executor.call('noSuchThing'),
+        executor.call('createPack', packRecord({ pack: 2 })),
+        executor.call('packsInState', tenant(), 'open', { limit: 10 }),
+      ]);
+      expect(answers.map(({ status }) => status)).toEqual([
+        'fulfilled',
+        'rejected',
+        'rejected',
+        'fulfilled',
+        'rejected',
+        'fulfilled',
+        'fulfilled',
+      ]);
+      expect(answers[2]).toMatchObject({ reason: { name: 'ArchiveError', code: 'bad-request' } });
+      expect(answers[3]).toMatchObject({ value: pack });
+      expect(answers[4]).toMatchObject({ reason: { message: expect.stringContaining('noSuchThing') } });
+      expect(answers[6]).toMatchObject({ value: { items: [pack, packRecord({ pack: 2 })] } });
+      await executor.close();
+    }
+  });
+
+  it('fails what waits, and whatever comes, when its thread dies', async () => {
+    const worker = startWorker({ ...specs, file });
+    const executor = await createWorkerExecutor({ ...specs, file }, worker);
+    const waiting = [executor.call('getPack', tenant(), packRecord()), executor.call('packTotals', tenant())];
+    const ended = Promise.allSettled(waiting);
+    await worker.terminate();
+    for (const result of await ended) expect(result).toMatchObject({ reason: { code: 'unavailable' } });
+    await expect(executor.call('packTotals', tenant())).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('died'),
+    });
+    await executor.close();
+  });
+
+  it('does not fail others for a request that cannot be sent', async () => {
+    const executor = await createWorkerExecutor({ ...specs, file });
+    await expect(executor.call('getPack', () => {})).rejects.toThrow();
+    expect(await executor.call('packTotals', tenant())).toBeDefined();
+    await executor.close();
+  });
+});
