@@ -1,3 +1,4 @@
+/** Opening, migrating, locking and committing one SQLite file, and what its errors become. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

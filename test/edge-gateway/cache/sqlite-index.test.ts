@@ -1,3 +1,4 @@
+/** What the SQLite index does beyond the contract of every index: files, threads, bounds. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+/** The rule book: what becomes of an instance, and that order, repetition and concurrency do not matter. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
