@@ -4,8 +4,8 @@
  * Each is loaded only where it is needed: a thread of the queue is up sooner without the index.
  */
 import { openDatabase } from './sqlite-database.ts';
-import type { EngineSpec } from './sqlite-rpc.ts';
 import { createRunner, type Runner } from './sqlite-runner.ts';
+import type { EngineSpec } from './sqlite-wire.ts';
 
 export interface OpenEngine {
   readonly run: Runner;

@@ -5,7 +5,8 @@
 import type { Queue } from '#shared/archive/queue.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import type { QueueEngine } from './sqlite-messages.ts';
-import { createLazyExecutor, createLocalExecutor, createWorkerExecutor, type EngineSpec } from './sqlite-rpc.ts';
+import { createLazyExecutor, createLocalExecutor, createWorkerExecutor } from './sqlite-rpc.ts';
+import type { EngineSpec } from './sqlite-wire.ts';
 
 export interface SqliteQueueOptions {
   /** Made, with its folder, if it is not there. */

@@ -3,44 +3,16 @@
  * Requests of one turn of the event loop travel together. Errors cross as data and arrive as the ArchiveErrors they were.
  */
 import { Worker } from 'node:worker_threads';
-import { ArchiveError, type ErrorCode, isArchiveError } from '#shared/errors.ts';
+import { ArchiveError } from '#shared/errors.ts';
 import { openEngine } from './sqlite-engines.ts';
-import type { Answer, Request } from './sqlite-runner.ts';
+import type { Request } from './sqlite-runner.ts';
+import { type EngineSpec, errorOf, type WireAnswers, type WireRequests } from './sqlite-wire.ts';
 
 export interface Executor {
   /** Errors: those of the engine; `unavailable` when it is closed or its thread has died. */
   call(method: string, ...args: readonly unknown[]): Promise<unknown>;
   /** What was called before is answered first. Closing twice is one close. */
   close(): Promise<void>;
-}
-
-/** What a worker opens: which engine, on which file. */
-export interface EngineSpec {
-  readonly engine: 'index' | 'index-reader' | 'queue';
-  readonly file: string;
-  /** Of the queue. */
-  readonly maxReceiveCount?: number;
-}
-
-export type WireAnswer = { readonly value: unknown } | { readonly error: WireError };
-
-export interface WireError {
-  readonly code: ErrorCode | undefined;
-  readonly message: string;
-  readonly details: Readonly<Record<string, unknown>>;
-  readonly stack: string | undefined;
-}
-
-/** To the worker: the requests of one turn, or `undefined`: answer what came before, close, end. */
-export interface WireRequests {
-  readonly firstId: number;
-  readonly requests: readonly Request[] | undefined;
-}
-
-/** From the worker: `firstId` -1 says that it is open, or why it is not. */
-export interface WireAnswers {
-  readonly firstId: number;
-  readonly answers: readonly WireAnswer[];
 }
 
 interface Pending {
@@ -87,7 +59,8 @@ export async function createLocalExecutor(spec: EngineSpec): Promise<Executor> {
 
 /** The thread of an engine. */
 export function startWorker(spec: EngineSpec): Worker {
-  // Beside this file, under whatever ending both have: sources run as they are, bundles are built.
+  // Beside this file, under whatever ending both have: sources run as they are, bundles are built. The worker must not
+  // import this file, or a bundler would put what they share somewhere else.
   const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
   return new Worker(new URL(`./sqlite-worker${ending}`, import.meta.url), { workerData: spec });
 }
@@ -190,21 +163,4 @@ export function createLazyExecutor(open: () => Promise<Executor>): Executor {
       return closing;
     },
   };
-}
-
-/** An answer in a form that can be cloned. */
-export function toWire(answer: Answer): WireAnswer {
-  if (!('error' in answer)) return answer;
-  const { error } = answer;
-  if (isArchiveError(error)) {
-    return { error: { code: error.code, message: error.message, details: error.details, stack: error.stack } };
-  }
-  const known = error instanceof Error ? error : new Error(String(error));
-  return { error: { code: undefined, message: known.message, details: {}, stack: known.stack } };
-}
-
-function errorOf({ code, message, details, stack }: WireError): Error {
-  const error = code === undefined ? new Error(message) : new ArchiveError(code, message, details);
-  if (stack !== undefined) error.stack = stack;
-  return error;
 }

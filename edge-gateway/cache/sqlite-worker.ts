@@ -1,10 +1,10 @@
 /**
  * The thread in which SQLite works for a process that serves sockets: opens the engine it was told to, runs what comes,
- * everything that waits in one batch, and answers after the commit. Started by sqlite-rpc.ts only.
+ * everything that waits in one batch, and answers after the commit. Started by sqlite-rpc.ts only, which it must not import (see startWorker there).
  */
 import { isMainThread, type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { type OpenEngine, openEngine } from './sqlite-engines.ts';
-import { type EngineSpec, toWire, type WireAnswers, type WireRequests } from './sqlite-rpc.ts';
+import { type EngineSpec, toWire, type WireAnswers, type WireRequests } from './sqlite-wire.ts';
 
 if (!isMainThread && parentPort !== null) await serve(parentPort, workerData as EngineSpec);
 
