@@ -3,10 +3,12 @@
  * the data set cannot be read to its end, what stands before that place counts (unless it is deflated), so that a sloppy
  * object is stored; one that cannot be identified is refused. The same for the gateway, its recovery and the cloud.
  */
+import { createHash } from 'node:crypto';
 import { toDicomJson } from '../dicom/dicom-json.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
 import { type Header, type HeaderOptions, HeaderReader } from '../dicom/part10.ts';
 import { Tag } from '../dicom/tags.ts';
+import { newUid } from '../dicom/uid.ts';
 import { ArchiveError, isArchiveError } from '../errors.ts';
 import { type InstanceRef, indexedAttributes } from './records.ts';
 
@@ -90,6 +92,9 @@ export class InstanceReader {
       const reader = new HeaderReader(transferSyntaxUid === undefined ? {} : { transferSyntaxUid });
       if (!reader.push(Buffer.concat(this.#seen).subarray(0, offsetBytes))) reader.end();
       const { header } = reader;
+      // What broke off before it said where it belongs is damaged, not an object without a study.
+      if (header.dataSet.ascii(Tag.StudyInstanceUID) === undefined) return undefined;
+      if (header.dataSet.ascii(Tag.SeriesInstanceUID) === undefined) return undefined;
       return { ...header, tolerated: [...header.tolerated, `The data set cannot be read beyond byte ${offsetBytes}`] };
     } catch (second) {
       if (isArchiveError(second)) return undefined;
@@ -99,23 +104,25 @@ export class InstanceReader {
 }
 
 /**
- * Who the instance is, by its data set. Errors: `bad-dicom` when study, series or SOP Instance UID is missing, `identity-mismatch` when
- * it is another than announced (padding apart); `details.offendingElements` are the tags concerned.
+ * Who the instance is, by its data set. Where it has no Study or Series Instance UID (palettes and other non-patient objects
+ * have none, and careless senders forget them), a UID stands for it that is made of what it has. Errors:
+ * `bad-dicom` without a SOP Instance UID, `identity-mismatch` when it is another than announced (padding apart);
+ * `details.offendingElements` are the tags concerned.
  */
 export function identityOf(header: Header, announced?: Announced): Identity {
   const { dataSet } = header;
-  const required = (tag: number, name: string): string => {
-    const uid = dataSet.ascii(tag);
-    if (uid === undefined)
-      throw new ArchiveError('bad-dicom', `The data set has no ${name}; an instance without it cannot be stored.`, {
-        offendingElements: [tag],
-      });
-    return uid;
-  };
+  const sopInstanceUid = dataSet.ascii(Tag.SOPInstanceUID);
+  if (sopInstanceUid === undefined) {
+    const message = 'The data set has no SOP Instance UID; an instance without it cannot be stored.';
+    throw new ArchiveError('bad-dicom', message, { offendingElements: [Tag.SOPInstanceUID] });
+  }
+  const study = dataSet.ascii(Tag.StudyInstanceUID);
+  const series = dataSet.ascii(Tag.SeriesInstanceUID);
   const identity = {
-    studyInstanceUid: required(Tag.StudyInstanceUID, 'Study Instance UID'),
-    seriesInstanceUid: required(Tag.SeriesInstanceUID, 'Series Instance UID'),
-    sopInstanceUid: required(Tag.SOPInstanceUID, 'SOP Instance UID'),
+    // Never one study for all that have none: they may be of different patients.
+    studyInstanceUid: study ?? standInUid('study', series ?? sopInstanceUid),
+    seriesInstanceUid: series ?? standInUid('series', study ?? sopInstanceUid),
+    sopInstanceUid,
     sopClassUid: dataSet.ascii(Tag.SOPClassUID),
   };
   const same = (said: string | undefined, found: string | undefined, tag: number, name: string): void => {
@@ -127,6 +134,15 @@ export function identityOf(header: Header, announced?: Announced): Identity {
   same(announced?.sopInstanceUid, identity.sopInstanceUid, Tag.SOPInstanceUID, 'SOP Instance UID');
   same(announced?.sopClassUid, identity.sopClassUid, Tag.SOPClassUID, 'SOP Class UID');
   return identity;
+}
+
+/** Of a missing one, by what is known below or above it: the same for everybody who reads the same bytes. */
+function standInUid(missing: 'study' | 'series', of: string): string {
+  const uuid = createHash('sha256').update(`${missing} of ${of}`).digest().subarray(0, 16);
+  // RFC 9562 §5.8: version 8, made of what its maker chose.
+  uuid[6] = 0x80 | (uuid[6]! & 0x0f);
+  uuid[8] = 0x80 | (uuid[8]! & 0x3f);
+  return newUid(uuid.toString('hex'));
 }
 
 /** Without the padding that the standard (PS3.5 §9.1: one NUL) or the field (spaces) puts behind a UID. */

@@ -1,3 +1,6 @@
+/**
+ * The queue consumer of one machine over a real SQLite queue: once each, leases renewed and taken over, failures ever later.
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -197,7 +197,11 @@ describe('a pack is refused', () => {
     ['with an instance under another name', 'identity-mismatch', () => zip([{ ...stored(series), name: '1.2.3.dcm' }])],
     ['with an entry that is not DICOM', 'bad-dicom', () => zip([{ name: '1.2.3.dcm', bytes: randomBytes(2000) }])],
     ['with an empty entry', 'bad-dicom', () => zip([{ name: '1.2.3.dcm', bytes: new Uint8Array() }])],
-    ['with an instance without a study', 'bad-dicom', () => zip([stored({ ...series, without: [0x0020000d] })])],
+    [
+      'with an instance that does not say who it is',
+      'bad-dicom',
+      () => zip([stored({ ...series, without: [0x00080018] })]),
+    ],
     [
       'with a data set that has no File Meta',
       'bad-dicom',

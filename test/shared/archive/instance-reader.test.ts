@@ -1,0 +1,58 @@
+/**
+ * Who an instance is when its data set does not say where it belongs, or breaks off before it can.
+ */
+import { describe, expect, it } from 'vitest';
+import { InstanceReader, identityOf } from '#shared/archive/instance-reader.ts';
+import { isUid } from '#shared/dicom/uid.ts';
+import { type InstanceOptions, makeInstance } from '#test/support/dicom-factory.ts';
+
+const STUDY = 0x0020000d;
+const SERIES = 0x0020000e;
+
+function identify(bytes: Uint8Array) {
+  const reader = new InstanceReader({ transferSyntaxUid: '1.2.840.10008.1.2.1' });
+  if (!reader.push(bytes)) reader.end();
+  return reader.header === undefined ? reader.failure?.code : identityOf(reader.header);
+}
+
+describe('an instance without a Study or Series Instance UID', () => {
+  const ref = { studyInstanceUid: '1.2.3', seriesInstanceUid: '1.2.3.4', sopInstanceUid: '1.2.3.4.5' };
+  const identityWithout = (without: readonly number[], options: InstanceOptions = {}) => {
+    const found = identify(makeInstance({ ...ref, ...options, without }).dataSet);
+    if (typeof found !== 'object') throw new Error(`it was not identified: ${found}`);
+    return found;
+  };
+
+  it('gets valid UIDs in their place, the same for everybody who reads the same bytes', () => {
+    const palette = identityWithout([STUDY, SERIES]);
+    expect(isUid(palette.studyInstanceUid)).toBe(true);
+    expect(isUid(palette.seriesInstanceUid)).toBe(true);
+    expect(palette.studyInstanceUid).not.toBe(palette.seriesInstanceUid);
+    expect(palette).toEqual(identityWithout([STUDY, SERIES]));
+    expect(palette.sopInstanceUid).toBe(ref.sopInstanceUid);
+  });
+
+  it('keeps the UID that it has, and what shares that stays together', () => {
+    const one = identityWithout([STUDY]);
+    expect(one.seriesInstanceUid).toBe(ref.seriesInstanceUid);
+    expect(identityWithout([STUDY], { sopInstanceUid: '9.9' }).studyInstanceUid).toBe(one.studyInstanceUid);
+    const other = identityWithout([SERIES]);
+    expect(other.studyInstanceUid).toBe(ref.studyInstanceUid);
+    expect(identityWithout([SERIES], { sopInstanceUid: '9.9' }).seriesInstanceUid).toBe(other.seriesInstanceUid);
+  });
+
+  it('never shares a study with others that have none either', () => {
+    const one = identityWithout([STUDY, SERIES]);
+    const other = identityWithout([STUDY, SERIES], { sopInstanceUid: '9.9' });
+    expect(other.studyInstanceUid).not.toBe(one.studyInstanceUid);
+    expect(other.seriesInstanceUid).not.toBe(one.seriesInstanceUid);
+  });
+
+  it('is not what broke off before it could say them', () => {
+    const { dataSet } = makeInstance(ref);
+    const study = Buffer.from(dataSet).indexOf(Buffer.from('20000d00', 'hex'));
+    expect(identify(dataSet.subarray(0, study - 3))).toBe('bad-dicom');
+    expect(identify(dataSet.subarray(0, study + 20))).toBe('bad-dicom');
+    expect(identify(dataSet.subarray(0, -3))).toMatchObject(ref);
+  });
+});
