@@ -90,13 +90,14 @@ async function recoverPack(options: RecoveryOptions, packId: string): Promise<Op
     const known = first && (await index.getPack(tenant, packRefOf(first)));
     if (scan.entries.length === 0) {
       // Nothing is in it that could have been acknowledged, unless something was and is gone.
-      if (scan.lengthBytes === 0 || !(await wasFilled(options, packId))) {
+      const filled = await filledRecord(options, packId);
+      if (filled === undefined) {
         await ground.files.remove(path);
         if (scan.lengthBytes > 0)
           log.info({ packId, bytes: scan.lengthBytes }, 'dropped an instance that was never acknowledged');
         return undefined;
       }
-      return { packId, scan, known: undefined };
+      return { packId, scan, known: filled };
     }
     const lostTail = known !== undefined && known.state === 'open' && known.lengthBytes > scan.endBytes;
     if (first === undefined || scan.holes.length > 0 || lostTail) return { packId, scan, known };
@@ -160,10 +161,11 @@ async function* readEntries(
   }
 }
 
-/** Whether the index knows of instances in an open pack of which nothing can be read: its series is unknown then. */
-async function wasFilled({ index, tenant }: RecoveryOptions, packId: string): Promise<boolean> {
-  for await (const record of openRecords(index, tenant)) if (record.packId === packId) return record.instanceCount > 0;
-  return false;
+/** The record of an open pack that had instances in it, found by its id alone: nothing in the file tells its series any more. */
+async function filledRecord({ index, tenant }: RecoveryOptions, packId: string): Promise<PackRecord | undefined> {
+  for await (const record of openRecords(index, tenant))
+    if (record.packId === packId && record.instanceCount > 0) return record;
+  return undefined;
 }
 
 async function* openRecords(index: ArchiveIndex, tenant: string): AsyncGenerator<PackRecord> {
@@ -236,6 +238,8 @@ async function completeRecords(options: RecoveryOptions): Promise<void> {
     } else if (record.instanceCount === 0) await index.deletePack(tenant, record);
     else {
       const { studyInstanceUid, seriesInstanceUid, packId, instanceCount } = record;
+      const reason = 'The file of the open pack was gone at start; what was in it must be sent again.';
+      await index.updatePack(tenant, record, ['open'], { state: 'rejected', reason });
       log.error(
         { studyInstanceUid, seriesInstanceUid, packId, instanceCount },
         'an open pack with instances in it is gone',

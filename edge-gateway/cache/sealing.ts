@@ -36,6 +36,8 @@ interface Progress {
   placed: boolean;
 }
 
+/** The syncs of more would hold up those that senders wait for. */
+const AT_ONCE = 4;
 const FIRST_RETRY_MS = 200;
 const LAST_RETRY_MS = 5000;
 
@@ -43,6 +45,8 @@ export class Sealing {
   readonly #options: SealingOptions;
   readonly #running = new Map<OpenPack, Promise<void>>();
   readonly #pauses = new Set<() => void>();
+  readonly #queue: (() => void)[] = [];
+  #busy = 0;
   #stopped = false;
 
   constructor(options: SealingOptions) {
@@ -78,7 +82,13 @@ export class Sealing {
     const progress: Progress = { file: undefined, placed: false };
     for (let failures = 0; ; failures++) {
       try {
-        await this.#goOn(pack, progress);
+        await this.#free();
+        try {
+          await this.#goOn(pack, progress);
+        } finally {
+          this.#busy--;
+          this.#queue.shift()?.();
+        }
         return;
       } catch (error) {
         if (volume.fence === undefined && !this.#stopped) {
@@ -90,6 +100,12 @@ export class Sealing {
         return;
       }
     }
+  }
+
+  /** Resolves when it is this caller's turn. */
+  async #free(): Promise<void> {
+    while (this.#busy >= AT_ONCE) await new Promise<void>((resolve) => this.#queue.push(resolve));
+    this.#busy++;
   }
 
   async #goOn(pack: OpenPack, progress: Progress): Promise<void> {

@@ -158,6 +158,24 @@ async function crashed(
   return { folder, made, pack: join(openFolderOf(folder), name ?? '') };
 }
 
+describe('a copy of the folder that knows no links', () => {
+  it('may hold a sealed pack under both its names', async () => {
+    const copy = join(root, 'copy');
+    const at = await Receiving.start({
+      crashPoint(point) {
+        if (point === 'after-seal-sync') cpSync(at.folder, copy, { recursive: true });
+      },
+    });
+    const made = await at.stored();
+    await at.receiver.flush();
+    const [place] = sealedFiles(at.folder);
+    cpSync(place!, join(copy, place!.slice(at.folder.length)), { recursive: true });
+    await at[Symbol.asyncDispose]();
+    await using again = await Receiving.start({}, copy);
+    await expectAllKept(again, [made]);
+  });
+});
+
 describe('an index that is lost', () => {
   it('is made anew from the open packs', async () => {
     const { folder, made } = await crashed(4, false);
@@ -251,10 +269,25 @@ describe('damage', () => {
     await expectAllKept(again, made.slice(1));
   });
 
-  it('of a whole open pack is said', async () => {
-    const { folder, pack } = await crashed(2, true);
-    rmSync(pack);
-    await using at = await Receiving.start({}, folder);
-    expect(at.errors.map(({ msg }) => msg)).toEqual([expect.stringContaining('gone')]);
-  });
+  it.each(['removed', 'emptied', 'zeroed'])(
+    'of a whole open pack is said once (%s), and what was in it can be sent again',
+    async (how) => {
+      const { folder, made, pack } = await crashed(2, true);
+      if (how === 'removed') rmSync(pack);
+      else writeFileSync(pack, Buffer.alloc(how === 'emptied' ? 0 : 5000));
+      {
+        await using at = await Receiving.start({}, folder);
+        expect(at.errors.map(({ msg }) => msg)).toEqual([
+          expect.stringMatching(how === 'removed' ? 'gone' : 'damaged'),
+        ]);
+        expect(await countOf(at, 'rejected')).toBe(1);
+        expect(await countOf(at, 'open')).toBe(0);
+        for (const instance of made) expect((await at.send(instance)).kind).toBe('stored');
+        await expectAllKept(at, made);
+      }
+      await using again = await Receiving.start({}, folder);
+      expect(again.errors).toEqual([]);
+      await expectAllKept(again, made);
+    },
+  );
 });
