@@ -1,3 +1,6 @@
+/**
+ * The contract of pack stores, held by the disk.
+ */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
