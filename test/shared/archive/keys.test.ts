@@ -1,3 +1,6 @@
+/**
+ * Keys and pack identifiers: what may become part of a path, and what never does.
+ */
 import { randomBytes } from 'node:crypto';
 import { posix } from 'node:path';
 import fc from 'fast-check';
