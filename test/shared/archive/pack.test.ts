@@ -1,3 +1,6 @@
+/**
+ * The ZIP format of packs, against other readers of ZIP files and against damage.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
