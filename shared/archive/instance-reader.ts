@@ -92,9 +92,6 @@ export class InstanceReader {
       const reader = new HeaderReader(transferSyntaxUid === undefined ? {} : { transferSyntaxUid });
       if (!reader.push(Buffer.concat(this.#seen).subarray(0, offsetBytes))) reader.end();
       const { header } = reader;
-      // What broke off before it said where it belongs is damaged, not an object without a study.
-      if (header.dataSet.ascii(Tag.StudyInstanceUID) === undefined) return undefined;
-      if (header.dataSet.ascii(Tag.SeriesInstanceUID) === undefined) return undefined;
       return { ...header, tolerated: [...header.tolerated, `The data set cannot be read beyond byte ${offsetBytes}`] };
     } catch (second) {
       if (isArchiveError(second)) return undefined;
@@ -105,19 +102,26 @@ export class InstanceReader {
 
 /**
  * Who the instance is, by its data set. Where it has no Study or Series Instance UID (palettes and other non-patient objects
- * have none, and careless senders forget them), a UID stands for it that is made of what it has. Errors:
- * `bad-dicom` without a SOP Instance UID, `identity-mismatch` when it is another than announced (padding apart);
- * `details.offendingElements` are the tags concerned.
+ * have none, and careless senders forget them), a UID stands for it that is made of what it has. Errors: `bad-dicom` without
+ * a SOP Instance UID, or when the data end before the place of a missing UID; `identity-mismatch` when it is another than
+ * announced (padding apart); `details.offendingElements` are the tags concerned.
  */
 export function identityOf(header: Header, announced?: Announced): Identity {
   const { dataSet } = header;
+  const missing = (tag: number, name: string): ArchiveError =>
+    new ArchiveError('bad-dicom', `The data set has no ${name}; an instance without it cannot be stored.`, {
+      offendingElements: [tag],
+    });
+  const optional = (tag: number, name: string): string | undefined => {
+    const uid = dataSet.ascii(tag);
+    // With nothing behind it, it may be what was cut off: that is a damaged object, not one without a study.
+    if (uid === undefined && dataSet.highestTag <= tag && header.pixelData === undefined) throw missing(tag, name);
+    return uid;
+  };
   const sopInstanceUid = dataSet.ascii(Tag.SOPInstanceUID);
-  if (sopInstanceUid === undefined) {
-    const message = 'The data set has no SOP Instance UID; an instance without it cannot be stored.';
-    throw new ArchiveError('bad-dicom', message, { offendingElements: [Tag.SOPInstanceUID] });
-  }
-  const study = dataSet.ascii(Tag.StudyInstanceUID);
-  const series = dataSet.ascii(Tag.SeriesInstanceUID);
+  if (sopInstanceUid === undefined) throw missing(Tag.SOPInstanceUID, 'SOP Instance UID');
+  const study = optional(Tag.StudyInstanceUID, 'Study Instance UID');
+  const series = optional(Tag.SeriesInstanceUID, 'Series Instance UID');
   const identity = {
     // Never one study for all that have none: they may be of different patients.
     studyInstanceUid: study ?? standInUid('study', series ?? sopInstanceUid),
