@@ -35,7 +35,9 @@ export function createFileHasher(): FileHasher {
   let lastId = 0;
 
   function start(): Worker {
-    const started = new Worker(new URL('./file-hash-worker.ts', import.meta.url));
+    // Beside this module, as source (.ts) and in a bundle (.mjs) alike.
+    const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
+    const started = new Worker(new URL(`./file-hash-worker${ending}`, import.meta.url));
     started.unref();
     const failAll = (error: Error): void => {
       if (worker !== started) return;

@@ -1,4 +1,7 @@
 /**
+ * The disk pack store keeps the contract of PackStore. What only it can do is test/edge-gateway/cache/disk-pack-store.test.ts.
+ */
+/**
  * The contract of pack stores, held by the disk.
  */
 import { mkdtemp, rm } from 'node:fs/promises';

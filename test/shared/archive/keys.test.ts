@@ -1,4 +1,7 @@
 /**
+ * Keys and packIds: what they are made of, that they sort by time, and that nothing a sender writes leads out of the store.
+ */
+/**
  * Keys and pack identifiers: what may become part of a path, and what never does.
  */
 import { randomBytes } from 'node:crypto';

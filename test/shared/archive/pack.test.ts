@@ -1,4 +1,7 @@
 /**
+ * The ZIP format of packs: read back by us, by unzip and by Python, with every bit flipped and at every cut.
+ */
+/**
  * The ZIP format of packs, against other readers of ZIP files and against damage.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
