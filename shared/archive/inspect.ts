@@ -4,16 +4,12 @@
  * manifest and the records for the index. Writing them is the pipeline's step, not this file's.
  */
 import { createHash } from 'node:crypto';
-import type { Element } from '../dicom/data-set.ts';
-import { dicomJsonText, toDicomJson } from '../dicom/dicom-json.ts';
-import type { DicomJson } from '../dicom/dicom-json-model.ts';
-import { type FrameTable, locateFrames } from '../dicom/frame-ranges.ts';
-import type { ByteRangeLike, Header } from '../dicom/part10.ts';
-import { tagKey } from '../dicom/tags.ts';
-import { ArchiveError, isArchiveError } from '../errors.ts';
+import type { ByteRangeLike } from '../dicom/part10.ts';
+import { ArchiveError } from '../errors.ts';
 import { EntryInspector, type InspectedEntry } from './entry-inspector.ts';
 import { keyPartOf } from './keys.ts';
-import { BULK_DATA_PREFIX, type BulkLocation, type Manifest, type ManifestEntry } from './manifest.ts';
+import type { Manifest, ManifestEntry } from './manifest.ts';
+import { manifestEntryOf } from './manifest-entry.ts';
 import type { PackEntry } from './pack.ts';
 import { PackScanner } from './pack-scan.ts';
 import type { PackStore } from './ports.ts';
@@ -143,7 +139,6 @@ class Inspection {
     entry: PackEntry,
     held: Uint8Array[] | undefined,
   ): Promise<ManifestEntry> {
-    const { metadata, bulk } = metadataOf(header);
     let whole: Uint8Array | undefined;
     const read = async ({ offsetBytes, lengthBytes }: ByteRangeLike): Promise<Uint8Array> => {
       if (held !== undefined) whole ??= Buffer.concat(held);
@@ -154,48 +149,6 @@ class Inspection {
         lengthBytes: Math.max(0, end - offsetBytes),
       });
     };
-    return {
-      sopInstanceUid: record.sopInstanceUid,
-      sopClassUid: record.sopClassUid,
-      transferSyntaxUid: record.transferSyntaxUid,
-      digest: record.digest,
-      offsetBytes: record.offsetBytes,
-      lengthBytes: record.lengthBytes,
-      dataSetOffsetBytes: record.dataSetOffsetBytes,
-      frames: await framesOf(header, entry.lengthBytes, read),
-      bulk,
-      metadata: dicomJsonText(metadata),
-    };
+    return manifestEntryOf(record, header, read);
   }
-}
-
-/** Pixels that cannot be found (a sloppy object) make no frames, but do not keep the instance out of the archive. */
-async function framesOf(
-  header: Header,
-  lengthBytes: number,
-  read: (range: ByteRangeLike) => Promise<Uint8Array>,
-): Promise<FrameTable> {
-  try {
-    return (await locateFrames(header, lengthBytes, read)).table;
-  } catch (error) {
-    if (isArchiveError(error, 'bad-dicom') || isArchiveError(error, 'limit-exceeded')) return { kind: 'none' };
-    throw error;
-  }
-}
-
-function metadataOf({ dataSet, pixelData }: Header): { metadata: DicomJson; bulk: Record<string, BulkLocation> } {
-  const bulk: Record<string, BulkLocation> = {};
-  const metadata = toDicomJson(dataSet, {
-    bulkDataUri: (path: string, { offsetBytes, lengthBytes, vr }: Element) => {
-      bulk[path] = { offsetBytes, lengthBytes, vr };
-      return BULK_DATA_PREFIX + path;
-    },
-  });
-  if (pixelData !== undefined) {
-    const { vr, offsetBytes, lengthBytes } = pixelData;
-    const path = tagKey(pixelData.tag);
-    metadata[path] = { vr, BulkDataURI: BULK_DATA_PREFIX + path };
-    if (lengthBytes !== undefined) bulk[path] = { offsetBytes, lengthBytes, vr };
-  }
-  return { metadata, bulk };
 }

@@ -3,14 +3,14 @@
  * one, out of the packs' manifests. No pixel is touched and no JSON parsed: texts are joined, and their relative BulkDataURIs
  * made absolute by their prefix alone. A series of thousands costs one read for each of its packs.
  */
-import { BULK_DATA_PREFIX } from '../archive/manifest.ts';
+import { BULK_DATA_PREFIX, type ManifestEntry } from '../archive/manifest.ts';
 import type { Archive } from '../archive/ports.ts';
 import { acceptOf, negotiate } from './accept.ts';
 import { streamOf } from './body.ts';
 import { entityTag, isUnchanged, notModified } from './conditional.ts';
 import { chooseCoding, encodeBody } from './content-coding.ts';
 import type { Context } from './context.ts';
-import { entryIn, type LoadedManifest, type Manifests } from './manifests.ts';
+import { entryIn, type Manifests } from './manifests.ts';
 import { type AnyRef, refPath } from './references.ts';
 import { inPackOrder, inViewingOrder, listStored, type StoredInstance } from './stored-instances.ts';
 
@@ -72,7 +72,7 @@ async function* viewingOrder(
   ahead: ManifestsAhead,
   series: readonly StoredInstance[],
 ): AsyncGenerator<Text, void, undefined> {
-  const loaded = new Map<string, LoadedManifest>();
+  const loaded = new Map<string, Entries>();
   for (const { packId } of inPackOrder(series)) if (!loaded.has(packId)) loaded.set(packId, await ahead.take(packId));
   for (const instance of inViewingOrder(series)) {
     yield { instance, metadata: entryIn(loaded.get(instance.packId)!, instance).metadata };
@@ -83,7 +83,7 @@ async function* packOrder(
   ahead: ManifestsAhead,
   series: readonly StoredInstance[],
 ): AsyncGenerator<Text, void, undefined> {
-  let current: { packId: string; loaded: LoadedManifest } | undefined;
+  let current: { packId: string; loaded: Entries } | undefined;
   for (const instance of inPackOrder(series)) {
     const { packId } = instance;
     if (current?.packId !== packId) current = { packId, loaded: await ahead.take(packId) };
@@ -91,27 +91,30 @@ async function* packOrder(
   }
 }
 
+/** Of one pack, by their offset. */
+type Entries = ReadonlyMap<number, ManifestEntry>;
+
 /** Loads the manifests that will be needed a few ahead of the one that is: reads overlap, memory stays flat. */
 class ManifestsAhead {
   readonly #manifests: Manifests;
-  /** One instance for each pack, in the order of use. */
-  readonly #queue: readonly StoredInstance[];
-  readonly #loading = new Map<string, Promise<LoadedManifest>>();
+  /** The instances of each pack, in the order of use. */
+  readonly #queue: readonly (readonly StoredInstance[])[];
+  readonly #loading = new Map<string, Promise<Entries>>();
   #started = 0;
   #taken = 0;
 
   constructor(manifests: Manifests, instances: readonly StoredInstance[]) {
     this.#manifests = manifests;
-    this.#queue = [...new Map(inPackOrder(instances).map((instance) => [instance.packId, instance])).values()];
+    this.#queue = [...Map.groupBy(inPackOrder(instances), ({ packId }) => packId).values()];
   }
 
   /** Packs must be taken in order, each once. */
-  async take(packId: string): Promise<LoadedManifest> {
+  async take(packId: string): Promise<Entries> {
     while (this.#started < Math.min(this.#queue.length, this.#taken + readsAhead)) {
-      const instance = this.#queue[this.#started++]!;
-      const loading = this.#manifests.load(instance.tenant, instance);
+      const instances = this.#queue[this.#started++]!;
+      const loading = this.#manifests.entriesOf(instances);
       loading.catch(() => {}); // told when it is taken, which may be never
-      this.#loading.set(instance.packId, loading);
+      this.#loading.set(instances[0]!.packId, loading);
     }
     const loading = this.#loading.get(packId)!;
     this.#loading.delete(packId);

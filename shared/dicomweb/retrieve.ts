@@ -40,13 +40,13 @@ export async function retrieveInstances(options: RetrieveOptions, context: Conte
   const ranges = acceptOf(context.request, context.query);
   const instances = await instancesOf(archive, context, ref);
   const form = negotiate(ranges, offersFor(instances)).value;
+  if (form === 'zip') return zipResponse(options, context, ref, instances);
   const tag = entityTag(
     form,
     context.baseUrl,
     ...instances.flatMap(({ sopInstanceUid, digest }) => [sopInstanceUid, digest]),
   );
   if (isUnchanged(context.request, tag)) return notModified(tag);
-  if (form === 'zip') return zipResponse(options, context, ref, instances, tag);
   if (form === 'single') return singlePart(archive, context, instances[0]!, tag);
   const { contentType, body } = multipartRelated('application/dicom', parts(archive, context, inPackOrder(instances)));
   return new Response(streamOf(body, context.log), { headers: { 'content-type': contentType, etag: tag } });

@@ -11,7 +11,7 @@ import { retrieveBulkData } from './bulkdata.ts';
 import type { Context } from './context.ts';
 import { allowCrossOrigin } from './cross-origin.ts';
 import { retrieveFrames } from './frames.ts';
-import { createManifests } from './manifests.ts';
+import { createManifests, type InspectEntry } from './manifests.ts';
 import { retrieveMetadata } from './metadata.ts';
 import { problemResponse } from './problem.ts';
 import { logFieldsOf } from './references.ts';
@@ -38,6 +38,11 @@ export interface DicomwebOptions {
   readonly allowedOrigins?: readonly string[];
   /** For decoded manifests, which metadata and frames are served from. Default 64 MiB. */
   readonly manifestCacheBytes?: number;
+  /**
+   * Where packs are read before they have a manifest, as at a gateway: makes single entries of one. Default: the index names no pack
+   * without a manifest, and one that is missing is damage.
+   */
+  readonly inspectEntry?: InspectEntry;
 }
 
 /** Below this a URL fits every proxy, and a list of 200 UIDs still fits it. */
@@ -95,8 +100,9 @@ export function createDicomwebService(options: DicomwebOptions): Service {
   };
 }
 
-function createHandler({ archive, render, manifestCacheBytes = 64 * MIB }: DicomwebOptions): Handler {
-  const manifests = createManifests(archive.packs, manifestCacheBytes);
+function createHandler(settings: DicomwebOptions): Handler {
+  const { archive, render, manifestCacheBytes = 64 * MIB, inspectEntry } = settings;
+  const manifests = createManifests(archive.packs, manifestCacheBytes, inspectEntry);
   const options = { archive, manifests, render };
   return (context, resource) => {
     switch (resource.kind) {

@@ -15,28 +15,29 @@ import {
 import type { Archive, PackStore } from '../archive/ports.ts';
 import { ArchiveError } from '../errors.ts';
 import { streamOf } from './body.ts';
-import { rangeHeaders, rangeOf } from './conditional.ts';
+import { entityTag, isUnchanged, notModified, rangeHeaders, rangeOf } from './conditional.ts';
 import type { Context } from './context.ts';
 import type { Manifests } from './manifests.ts';
 import { PackBytes } from './pack-bytes.ts';
 import { type AnyRef, fileNameOf } from './references.ts';
 import { inPackOrder, keyOf, readStored, type StoredBytes, type StoredInstance } from './stored-instances.ts';
 
-/** @param tag the entity tag of the answer */
 export async function zipResponse(
   options: { readonly archive: Archive; readonly manifests: Manifests },
   context: Context,
   ref: AnyRef,
   instances: readonly StoredInstance[],
-  tag: string,
 ): Promise<Response> {
   const { packs } = options.archive;
+  const packLengthBytes = await wholePackLength(options.manifests, instances);
+  // The two ways to the same instances may differ in the padding of a header.
+  const tag = entityTag('zip', packLengthBytes, ...instances.flatMap(({ packId, digest }) => [packId, digest]));
+  if (isUnchanged(context.request, tag)) return notModified(tag);
   const headers = {
     'content-type': 'application/zip',
     'content-disposition': `attachment; filename="${fileNameOf(ref)}.zip"`,
     etag: tag,
   };
-  const packLengthBytes = await wholePackLength(options.manifests, instances);
   if (packLengthBytes !== undefined) {
     const range = rangeOf(context.request, packLengthBytes, tag);
     const bytes = await PackBytes.open(
@@ -65,7 +66,9 @@ async function wholePackLength(
     ({ packId, seriesInstanceUid }) => packId === first.packId && seriesInstanceUid === first.seriesInstanceUid,
   );
   if (!isOnePack) return undefined;
-  const { manifest, entryAt } = await manifests.load(first.tenant, first);
+  const loaded = await manifests.load(first.tenant, first);
+  if (loaded === undefined) return undefined; // it may be open: what is in it now is no ZIP file yet
+  const { manifest, entryAt } = loaded;
   const isWhole =
     manifest.entries.length === instances.length && instances.every(({ offsetBytes }) => entryAt.has(offsetBytes));
   return isWhole ? manifest.lengthBytes : undefined;
