@@ -92,7 +92,8 @@ export class InstanceReader {
       const reader = new HeaderReader(transferSyntaxUid === undefined ? {} : { transferSyntaxUid });
       if (!reader.push(Buffer.concat(this.#seen).subarray(0, offsetBytes))) reader.end();
       const { header } = reader;
-      return { ...header, tolerated: [...header.tolerated, `The data set cannot be read beyond byte ${offsetBytes}`] };
+      const tolerated = [...header.tolerated, `The data set cannot be read beyond byte ${offsetBytes}`];
+      return { ...header, tolerated, isCut: true };
     } catch (second) {
       if (isArchiveError(second)) return undefined;
       throw second;
@@ -103,7 +104,7 @@ export class InstanceReader {
 /**
  * Who the instance is, by its data set. Where it has no Study or Series Instance UID (palettes and other non-patient objects
  * have none, and careless senders forget them), a UID stands for it that is made of what it has. Errors: `bad-dicom` without
- * a SOP Instance UID, or when the data end before the place of a missing UID; `identity-mismatch` when it is another than
+ * a SOP Instance UID, or when the data break off before the place of a missing UID; `identity-mismatch` when it is another than
  * announced (padding apart); `details.offendingElements` are the tags concerned.
  */
 export function identityOf(header: Header, announced?: Announced): Identity {
@@ -114,8 +115,9 @@ export function identityOf(header: Header, announced?: Announced): Identity {
     });
   const optional = (tag: number, name: string): string | undefined => {
     const uid = dataSet.ascii(tag);
-    // With nothing behind it, it may be what was cut off: that is a damaged object, not one without a study.
-    if (uid === undefined && dataSet.highestTag <= tag && header.pixelData === undefined) throw missing(tag, name);
+    // It may be what was cut off: that is a damaged object, not one without a study.
+    const isBehind = dataSet.highestTag > tag || header.pixelData !== undefined;
+    if (uid === undefined && header.isCut && !isBehind) throw missing(tag, name);
     return uid;
   };
   const sopInstanceUid = dataSet.ascii(Tag.SOPInstanceUID);

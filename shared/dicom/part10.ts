@@ -45,6 +45,8 @@ export interface Header {
   readonly pixelData: PixelDataLocation | undefined;
   /** What the standard forbids and the reader let pass: sentences without attribute values. */
   readonly tolerated: readonly string[];
+  /** The data end within an element, item or sequence: what is missing from the data set may have been cut off. */
+  readonly isCut: boolean;
 }
 
 export interface HeaderOptions {
@@ -134,6 +136,7 @@ export class HeaderReader {
       dataSet: this.#dataSet,
       pixelData: this.#pixelData,
       tolerated: this.#tolerance.sentences,
+      isCut: this.#tolerance.isCut,
     };
   }
 

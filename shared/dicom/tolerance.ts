@@ -39,6 +39,8 @@ const sentences = {
 
 export type ToleratedKind = keyof typeof sentences;
 
+const cuts: readonly ToleratedKind[] = ['cut-short', 'cut-off', 'no-item-delimiter', 'no-sequence-delimiter'];
+
 export class Tolerance {
   readonly #met = new Map<ToleratedKind, string>();
 
@@ -47,6 +49,11 @@ export class Tolerance {
     if (this.#met.has(kind)) return;
     const sentence = sentences[kind];
     this.#met.set(kind, tag === undefined ? sentence : `${tagText(tag)} ${sentence}`);
+  }
+
+  /** Whether the data end before what was begun in them. */
+  get isCut(): boolean {
+    return cuts.some((kind) => this.#met.has(kind));
   }
 
   /** In the order in which they were met. */

@@ -4,8 +4,9 @@
 import { describe, expect, it } from 'vitest';
 import { InstanceReader, identityOf } from '#shared/archive/instance-reader.ts';
 import { isUid } from '#shared/dicom/uid.ts';
-import { type InstanceOptions, makeInstance } from '#test/support/dicom-factory.ts';
+import { defaultElements, encodeElement, type InstanceOptions, makeInstance } from '#test/support/dicom-factory.ts';
 
+const SOP_INSTANCE = 0x00080018;
 const STUDY = 0x0020000d;
 const SERIES = 0x0020000e;
 
@@ -48,10 +49,19 @@ describe('an instance without a Study or Series Instance UID', () => {
 
   it('is not what broke off before it could say them', () => {
     const { dataSet } = makeInstance(ref);
-    const series = Buffer.from(dataSet).indexOf(Buffer.from('20000e00', 'hex'));
+    const { sopInstanceUid } = ref;
     const badDicom = expect.objectContaining({ code: 'bad-dicom' });
-    for (let length = 0; length < series + 8 + ref.seriesInstanceUid.length; length++)
-      expect(() => identify(dataSet.subarray(0, length)), String(length)).toThrow(badDicom);
+    const encoding = { explicitVr: true, littleEndian: true };
+    const elements = defaultElements(ref, {}).filter(({ tag }) => tag <= SERIES);
+    let end = 0;
+    for (const element of elements) {
+      const next = end + encodeElement(element, encoding).length;
+      for (let length = end + 1; length < next; length++)
+        expect(() => identify(dataSet.subarray(0, length)), String(length)).toThrow(badDicom);
+      // What ends with the end of an element was sent whole.
+      if (element.tag >= SOP_INSTANCE) expect(identify(dataSet.subarray(0, next))).toMatchObject({ sopInstanceUid });
+      end = next;
+    }
     expect(identify(dataSet.subarray(0, -3))).toMatchObject(ref);
   });
 });
