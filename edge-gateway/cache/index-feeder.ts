@@ -30,6 +30,8 @@ interface Item {
 const BATCH = 256;
 /** Records in memory; whoever would add more waits. */
 const BACKLOG = 4096;
+/** Nobody waits for the index, but every write to it takes from the disk and the cores that senders wait for. */
+const GATHER_MS = 50;
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5000;
 /** How old the counts of an open pack in the index may be. */
@@ -41,6 +43,8 @@ export class IndexFeeder {
   readonly #recorded = new Map<OpenPack, { countedAt: number; lengthBytes: number }>();
   #running: Promise<void> | undefined;
   #stopped = false;
+  /** How many wait for the index after all: then nothing is gathered. */
+  #urgent = 0;
   #wakeUp: (() => void) | undefined;
   /** How many records are expected, waiting or being written, of each pack. */
   readonly #pending = new Map<OpenPack, number>();
@@ -81,16 +85,20 @@ export class IndexFeeder {
 
   /** Resolves when all records of the pack are in the index, and after them, durably, its own; rejects if `stop` comes first. */
   async indexed(pack: OpenPack): Promise<void> {
-    while ((this.#pending.get(pack) ?? 0) > 0) {
-      if (this.#stopped) throw new Error('the index feeder was stopped');
-      await new Promise<void>((resolve) => this.#watchers.push(resolve));
-    }
+    await this.#urgently(async () => {
+      while ((this.#pending.get(pack) ?? 0) > 0) {
+        if (this.#stopped) throw new Error('the index feeder was stopped');
+        await new Promise<void>((resolve) => this.#watchers.push(resolve));
+      }
+    });
     if (pack.entries.length > 0) await this.#record(pack, true);
   }
 
   /** Resolves when the backlog is empty, or `stop` was called. */
   async idle(): Promise<void> {
-    while (this.#running !== undefined) await this.#running;
+    await this.#urgently(async () => {
+      while (this.#running !== undefined) await this.#running;
+    });
   }
 
   /** Ends after the batch that is being written; the rest is recovery's. */
@@ -107,10 +115,9 @@ export class IndexFeeder {
   }
 
   async #run(): Promise<void> {
-    // What comes in the same turn goes into the first batch.
-    await Promise.resolve();
     let failures = 0;
     while (this.#waiting.length > 0 && !this.#stopped) {
+      if (this.#waiting.length < BATCH && this.#urgent === 0) await this.#pause(GATHER_MS);
       const batch = this.#waiting.slice(0, BATCH);
       try {
         await this.#write(batch);
@@ -172,6 +179,16 @@ export class IndexFeeder {
     if (known !== undefined || (await index.createPack(record)) !== undefined)
       await index.updatePack(tenant, ref, ['open'], counts);
     this.#recorded.set(pack, { countedAt: performance.now(), lengthBytes });
+  }
+
+  async #urgently(work: () => Promise<void>): Promise<void> {
+    this.#urgent++;
+    this.#wakeUp?.();
+    try {
+      await work();
+    } finally {
+      this.#urgent--;
+    }
   }
 
   #pause(ms: number): Promise<void> {
