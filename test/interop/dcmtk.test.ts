@@ -6,10 +6,9 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { identityOf } from '#shared/archive/instance-reader.ts';
 import type { InstanceRef } from '#shared/archive/records.ts';
-import type { DataSet } from '#shared/dicom/data-set.ts';
 import { readHeader } from '#shared/dicom/part10.ts';
-import { Tag } from '#shared/dicom/tags.ts';
 import { dataSetOffsetOf, pathOf, sha256 } from '#test/support/dicomweb-client.ts';
 import { filesBelow, samplesFolder } from '#test/support/samples.ts';
 import { freePorts, type System, startSystem } from '#test/support/system.ts';
@@ -85,22 +84,16 @@ describe.skipIf(!isPossible)('DCMTK storescu', () => {
     rmSync(work, { recursive: true, force: true });
   });
 
-  /** Undefined for what is wrong beyond reading. */
+  /** Undefined for what cannot be identified. */
   function versionOf(path: string): Version | undefined {
     const bytes = readFileSync(path);
-    let dataSet: DataSet;
     try {
-      ({ dataSet } = readHeader(bytes));
+      const { studyInstanceUid, seriesInstanceUid, sopInstanceUid } = identityOf(readHeader(bytes));
+      const ref = { studyInstanceUid, seriesInstanceUid, sopInstanceUid };
+      return { ref, digest: sha256(bytes.subarray(dataSetOffsetOf(bytes))) };
     } catch {
       return undefined;
     }
-    const uid = (tag: number): string => dataSet.ascii(tag) ?? '';
-    const ref = {
-      studyInstanceUid: uid(Tag.StudyInstanceUID),
-      seriesInstanceUid: uid(Tag.SeriesInstanceUID),
-      sopInstanceUid: uid(Tag.SOPInstanceUID),
-    };
-    return { ref, digest: sha256(bytes.subarray(dataSetOffsetOf(bytes))) };
   }
 
   /** The versions of each instance that were answered Success, each digest once, in the order of their arrival. */
@@ -110,7 +103,7 @@ describe.skipIf(!isPossible)('DCMTK storescu', () => {
     for (const [i, version] of versions.entries()) {
       const { file } = possible[i]!;
       if (answers.get(file) !== 'Success') continue;
-      if (version === undefined) throw new Error(`${file} was answered Success and cannot be read`);
+      if (version === undefined) throw new Error(`${file} was answered Success and cannot be identified`);
       const others = found.get(keyOf(version.ref)) ?? [];
       if (!others.some(({ digest }) => digest === version.digest)) others.push(version);
       found.set(keyOf(version.ref), others);
