@@ -1,5 +1,5 @@
 /**
- * One gateway, put together: the archive on this disk, the door for C-STORE, the uploader, the pages. main.ts is the
+ * One gateway, put together: the archive on this disk, the door for C-STORE, the uploader, the LAN's HTTP. main.ts is the
  * process around it; tests start it as it is.
  */
 import { mkdirSync } from 'node:fs';
@@ -8,11 +8,12 @@ import type { Archive } from '#shared/archive/ports.ts';
 import type { Logger } from '#shared/log.ts';
 import { createDiskPackStore } from './cache/disk-pack-store.ts';
 import { lockFolder } from './cache/folder-lock.ts';
-import { createReceiver, openFolderOf } from './cache/receiver.ts';
+import { createPackManifests } from './cache/manifests.ts';
+import { createReceiver, openFolderOf, type Receiver } from './cache/receiver.ts';
 import { createSqliteIndex } from './cache/sqlite-index.ts';
 import { createDimseServer } from './dimse/server.ts';
 import { serveHttp } from './http/host.ts';
-import { createStatusPages } from './http/status-pages.ts';
+import { createLan } from './http/lan.ts';
 import type { EdgeSettings } from './settings.ts';
 import { createCloudClient } from './upload/cloud-client.ts';
 import { startUploader, type Uploader } from './upload/uploader.ts';
@@ -38,11 +39,21 @@ export async function startGateway(
   mkdirSync(dataFolder, { recursive: true });
   const lock = lockFolder(dataFolder);
   const index = await createSqliteIndex({ file: join(dataFolder, 'index.sqlite'), inWorker: true });
-  const packs = createDiskPackStore({ root: join(dataFolder, 'packs'), openFolder: openFolderOf(dataFolder) });
+  const root = join(dataFolder, 'packs');
+  const packs = createDiskPackStore({ root, openFolder: openFolderOf(dataFolder) });
   const archive: Archive = { index, packs };
 
   let uploader: Uploader | undefined;
-  const receiver = await createReceiver({
+  let receiver: Receiver | undefined;
+  const manifests = createPackManifests({
+    tenant,
+    index,
+    packs,
+    root,
+    isBusy: () => receiver === undefined || receiver.totals().instancesArriving > 0,
+    log: log.child({ part: 'manifests' }),
+  });
+  receiver = await createReceiver({
     folder: dataFolder,
     tenant,
     index,
@@ -50,7 +61,10 @@ export async function startGateway(
     log: log.child({ part: 'receiver' }),
     clock: Date.now,
     limits: { reserveBytes: settings.diskReserveBytes },
-    onSealed: () => uploader?.wake(),
+    onSealed: (pack) => {
+      uploader?.wake();
+      manifests.sealed(pack);
+    },
     ...(crashPoint === undefined ? {} : { crashPoint }),
   });
   const cloud = createCloudClient(settings.cloudUrl);
@@ -70,21 +84,27 @@ export async function startGateway(
     receiver,
     log: log.child({ part: 'dimse' }),
   });
-  const pages = createStatusPages({
-    index,
-    tenant,
-    dataFolder,
-    reserveBytes: settings.diskReserveBytes,
-    aeTitle: settings.aeTitle,
-    dicomPort: dimse.port,
-    cloudUrl: settings.cloudUrl,
-    version: VERSION,
-    startedAtMs,
-    nowMs: Date.now,
-    upload: uploader.report,
-    fenced: () => receiver.totals().fenced,
+  const lan = createLan({
+    settings,
+    archive,
+    inspectEntry: manifests.inspectEntry,
+    log: log.child({ part: 'lan' }),
+    status: {
+      index,
+      tenant,
+      dataFolder,
+      reserveBytes: settings.diskReserveBytes,
+      aeTitle: settings.aeTitle,
+      dicomPort: dimse.port,
+      cloudUrl: settings.cloudUrl,
+      version: VERSION,
+      startedAtMs,
+      nowMs: Date.now,
+      upload: uploader.report,
+      fenced: () => receiver.totals().fenced,
+    },
   });
-  const web = await serveHttp({ host, port: settings.httpPort, service: pages, log });
+  const web = await serveHttp({ host, port: settings.httpPort, service: lan.service, log });
   log.info(
     { aeTitle: settings.aeTitle, dicomPort: dimse.port, httpPort: web.port, startMs: Date.now() - startedAtMs },
     'gateway is up',
@@ -96,6 +116,8 @@ export async function startGateway(
     async close() {
       await dimse.close();
       await web.close();
+      await lan.close();
+      await manifests.close();
       await uploader.close();
       cloud.close();
       await receiver.close();

@@ -29,6 +29,8 @@ const variables = z.object({
     .default('default'),
   ARCHIPEL_EDGE_PARALLEL_UPLOADS: z.coerce.number().int().min(1).max(32).default(3),
   ARCHIPEL_EDGE_DISK_RESERVE_MB: z.coerce.number().int().min(16).default(1024),
+  ARCHIPEL_EDGE_LAN_ACCESS: z.enum(['loopback', 'open']).default('loopback'),
+  ARCHIPEL_EDGE_VIEWER_FOLDER: z.string().min(1).optional(),
   ARCHIPEL_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 
@@ -42,6 +44,10 @@ export interface EdgeSettings {
   readonly tenant: string;
   readonly parallelUploads: number;
   readonly diskReserveBytes: number;
+  /** Who may search and view what is here: programs on this machine only, or everybody who can reach the HTTP port. */
+  readonly lanAccess: 'loopback' | 'open';
+  /** Of the viewer's built pages, which may come later than the gateway; undefined: no viewer here. */
+  readonly viewerFolder: string | undefined;
   readonly logLevel: LogLevel;
 }
 
@@ -65,6 +71,8 @@ export function readEdgeSettings(
     tenant: s.ARCHIPEL_EDGE_TENANT,
     parallelUploads: s.ARCHIPEL_EDGE_PARALLEL_UPLOADS,
     diskReserveBytes: s.ARCHIPEL_EDGE_DISK_RESERVE_MB * 1024 * 1024,
+    lanAccess: s.ARCHIPEL_EDGE_LAN_ACCESS,
+    viewerFolder: s.ARCHIPEL_EDGE_VIEWER_FOLDER === undefined ? undefined : resolve(s.ARCHIPEL_EDGE_VIEWER_FOLDER),
     logLevel: s.ARCHIPEL_LOG_LEVEL,
   };
 }

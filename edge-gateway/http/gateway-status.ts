@@ -27,6 +27,8 @@ export interface GatewayStatus {
   };
   readonly upload: UploadReport;
   readonly disk: { readonly freeBytes: number; readonly totalBytes: number; readonly reserveBytes: number };
+  /** Whether the viewer is served at the root of this origin. */
+  readonly viewer: boolean;
 }
 
 /** How far the instances of one study have come: counts of instances by the state of their pack. */
@@ -46,6 +48,7 @@ export interface StatusSources {
   readonly upload: () => UploadReport;
   /** Whether a write to the volume failed, so that nothing more is accepted. */
   readonly fenced: () => boolean;
+  readonly viewer: () => boolean;
 }
 
 const waitingStates = ['open', 'sealed', 'sent'] as const satisfies readonly PackState[];
@@ -90,6 +93,7 @@ export async function gatherStatus(from: StatusSources): Promise<GatewayStatus> 
     backlog,
     upload,
     disk,
+    viewer: from.viewer(),
   };
 }
 

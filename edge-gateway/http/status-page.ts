@@ -24,7 +24,7 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}th{opacity:.7;font-
 ul{padding-left:1.2rem}p{margin:.3rem 0}.bar{height:.6rem;border-radius:.3rem;background:var(--line);overflow:hidden}.bar i{display:block;height:100%;background:var(--good)}
 `;
 
-const script = `setInterval(async()=>{try{const t=await(await fetch('/')).text();const m=new DOMParser().parseFromString(t,'text/html').querySelector('main');
+const script = `setInterval(async()=>{try{const t=await(await fetch('/status')).text();const m=new DOMParser().parseFromString(t,'text/html').querySelector('main');
 if(m)document.querySelector('main').replaceWith(m)}catch{const p=document.getElementById('lead');p.textContent='The gateway does not answer';p.className='big bad'}},2000)`;
 
 export function statusPage(status: GatewayStatus): string {
@@ -65,6 +65,7 @@ function mainPart(status: GatewayStatus): string {
 <p>${upload.lastSuccessAtMs === undefined ? 'Nothing was uploaded since the start' : `Last upload ${ago(nowMs - upload.lastSuccessAtMs)}`}, ${bytes(upload.bytesSent)} sent since the start.</p>
 <h2>Disk</h2><div class="bar"><i style="width:${used}%"></i></div><p>${bytes(disk.freeBytes)} free of ${bytes(disk.totalBytes)}; refuses images below ${bytes(disk.reserveBytes)}.</p>
 <h2>Modalities send to</h2><p>AE title <b>${escapeHtml(status.aeTitle)}</b>, port <b>${status.dicomPort}</b></p>
+${status.viewer ? '<h2>Images</h2><p><a href="/">Open the viewer</a></p>' : ''}
 <p style="opacity:.7">Version ${escapeHtml(status.version)}, started ${ago(nowMs - status.startedAtMs)}.</p></main>`;
 }
 

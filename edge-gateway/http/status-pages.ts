@@ -1,10 +1,18 @@
 /**
- * The gateway's pages for people and machines: `/` (a status page that reads well on a phone), `/status.json`,
- * `/studies/<uid>/progress.json`, and `/health` for a load balancer or a watchdog. They show; they decide nothing.
+ * The gateway's pages for people and machines: `/status` (reads well on a phone; at `/` as well where there is no viewer),
+ * `/status.json`, `/studies/<uid>/progress.json`, and `/health` for a load balancer or a watchdog. They show; they decide
+ * nothing.
  */
 import { keyPartOf } from '#shared/archive/keys.ts';
 import { type GatewayStatus, gatherStatus, type StatusSources, studyProgress } from './gateway-status.ts';
 import { statusPage } from './status-page.ts';
+
+const progressPath = /^\/studies\/([^/]{1,128})\/progress\.json$/;
+
+/** Whether a path is one of these pages, whatever else is served on the same origin. `/` is not: it may be the viewer's. */
+export function isStatusPath(path: string): boolean {
+  return path === '/health' || path === '/status' || path === '/status.json' || progressPath.test(path);
+}
 
 const noStore = { 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' };
 
@@ -15,7 +23,7 @@ export function createStatusPages(sources: StatusSources): (request: Request) =>
     const path = new URL(request.url).pathname;
     if (path === '/health') return health(await gatherStatus(sources));
     if (path === '/status.json') return Response.json(await gatherStatus(sources), { headers: noStore });
-    if (path === '/') {
+    if (path === '/status' || path === '/') {
       const headers = {
         ...noStore,
         'Content-Type': 'text/html; charset=utf-8',
@@ -24,13 +32,13 @@ export function createStatusPages(sources: StatusSources): (request: Request) =>
       };
       return new Response(statusPage(await gatherStatus(sources)), { headers });
     }
-    const study = /^\/studies\/([^/]{1,128})\/progress\.json$/.exec(path)?.[1];
+    const study = progressPath.exec(path)?.[1];
     if (study !== undefined) {
-      const ref = { studyInstanceUid: keyPartOf(decodeURIComponent(study)) };
+      const ref = { studyInstanceUid: keyPartOf(unescaped(study)) };
       return Response.json(await studyProgress(sources.index, sources.tenant, ref), { headers: noStore });
     }
     return Response.json(
-      { status: 404, title: 'not-found', detail: 'There is no such page; / is the status page.' },
+      { status: 404, title: 'not-found', detail: 'There is no such page; /status is the status page.' },
       { status: 404 },
     );
   };
@@ -38,4 +46,13 @@ export function createStatusPages(sources: StatusSources): (request: Request) =>
 
 function health({ health, problems }: GatewayStatus): Response {
   return Response.json({ health, problems }, { status: health === 'ok' ? 200 : 503, headers: noStore });
+}
+
+/** What is no valid escape is no UID either. */
+function unescaped(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }

@@ -9,6 +9,7 @@ import { createDiskPackStore } from '#edge-gateway/cache/disk-pack-store.ts';
 import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
 import { createSqliteQueue } from '#edge-gateway/cache/sqlite-queue.ts';
 import { serveHttp } from '#edge-gateway/http/host.ts';
+import { createViewerPages, type ViewerState } from '#edge-gateway/http/viewer-pages.ts';
 import { createGatewayService } from '#functions/gateway/service.ts';
 import { createIngestStep, type PackArrived } from '#functions/ingest/step.ts';
 import { createRenderService } from '#functions/render/service.ts';
@@ -21,7 +22,6 @@ import { type FunctionRow, functions } from '../functions.ts';
 import { createObjectStore } from './object-store.ts';
 import { startPipeline } from './pipeline.ts';
 import { createSignedUrls, OBJECTS_PATH } from './signed-urls.ts';
-import { createViewerPages, type ViewerState } from './viewer-pages.ts';
 
 export interface LocalCloudOptions {
   readonly folder: string;

@@ -201,10 +201,11 @@ async function demo(folder: string | undefined): Promise<number> {
   for (const line of refused.slice(0, 10)) say(`  not stored  ${line}`);
   if (refused.length > 10) say(`  … and ${refused.length - 10} more`);
   const waiting = progress.open + progress.sealed + progress.sent;
-  if (waiting > 0) say(`  ${waiting} instances are not in the cloud yet; ${gatewayUrl}/ says why.`);
+  if (waiting > 0) say(`  ${waiting} instances are not in the cloud yet; ${gatewayUrl}/status says why.`);
   const studies = [...sending.studies];
   for (const study of studies.slice(0, 5)) {
     say(`  viewer    ${cloudUrl}/viewer?StudyInstanceUIDs=${study}`);
+    if (settings.viewer) say(`  on site   ${gatewayUrl}/viewer?StudyInstanceUIDs=${study}`);
     say(`  metadata  ${cloudUrl}/dicomweb/studies/${study}/metadata`);
     say(`  download  ${cloudUrl}/dicomweb/studies/${study}?accept=application/zip`);
     const picture = await savePicture(study);

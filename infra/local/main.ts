@@ -5,13 +5,13 @@
 import { createWriteStream, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { lockFolder } from '#edge-gateway/cache/folder-lock.ts';
+import type { ViewerState } from '#edge-gateway/http/viewer-pages.ts';
 import { readEdgeSettings } from '#edge-gateway/settings.ts';
 import { createLogger } from '#shared/log.ts';
 import { startLocalCloud } from './cloud.ts';
 import { startEdgeProcess } from './edge-process.ts';
 import { readLocalSettings } from './settings.ts';
-import { ensureViewer } from './viewer-package.ts';
-import type { ViewerState } from './viewer-pages.ts';
+import { ensureViewer, viewerFolderIn } from './viewer-package.ts';
 
 const say = (line = ''): void => void process.stdout.write(`${line}\n`);
 
@@ -36,8 +36,14 @@ async function start(): Promise<() => Promise<void>> {
     viewer: () => viewer,
     log,
   });
+  const viewerCache = join(settings.dataFolder, 'viewer');
   const gateway = await startEdgeProcess({
-    environment: { ARCHIPEL_EDGE_DATA: edge.dataFolder, ARCHIPEL_EDGE_CLOUD_URL: cloud.url },
+    environment: {
+      ARCHIPEL_EDGE_DATA: edge.dataFolder,
+      ARCHIPEL_EDGE_CLOUD_URL: cloud.url,
+      // Not there before it has been fetched: the gateway serves it from then on.
+      ...(settings.viewer ? { ARCHIPEL_EDGE_VIEWER_FOLDER: viewerFolderIn(viewerCache) } : {}),
+    },
     logFile: join(logFolder, 'edge.log'),
     onRestart: say,
   }).catch(async (error: Error) => {
@@ -51,7 +57,11 @@ async function start(): Promise<() => Promise<void>> {
   say();
   say(`  viewer (OHIF)         ${cloud.url}/`);
   say(`  DICOMweb              ${cloud.url}/dicomweb`);
-  say(`  gateway status page   http://${host}:${gateway.httpPort}/`);
+  say(`  gateway status page   http://${host}:${gateway.httpPort}/status`);
+  say(
+    `  gateway's DICOMweb    http://${host}:${gateway.httpPort}/dicomweb  (what is on the gateway, also without the cloud)`,
+  );
+  if (settings.viewer) say(`  gateway's viewer      http://${host}:${gateway.httpPort}/`);
   say(`  modalities send to    AE title ${edge.aeTitle}, host ${host}, port ${gateway.dicomPort}`);
   say(`  data and logs         ${settings.dataFolder}`);
   say();
@@ -59,7 +69,7 @@ async function start(): Promise<() => Promise<void>> {
   say(`  or with DCMTK         storescu -aec ${edge.aeTitle} +sd +r ${host} ${gateway.dicomPort} <folder>`);
   say();
   if (settings.viewer) {
-    ensureViewer(join(settings.dataFolder, 'viewer'), (step) => {
+    ensureViewer(viewerCache, (step) => {
       viewer = { kind: 'fetching', step };
       say(`  ${step}`);
     }).then(

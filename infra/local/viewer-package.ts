@@ -19,12 +19,15 @@ const FETCH_TIMEOUT_MS = 10 * 60_000;
 /** Artificial-intelligence runtimes, three quarters of the package, used by no mode that is offered here. */
 const unneeded = /^package\/dist\/ort\//;
 
+/** Where the viewer's pages lie below a cache folder once they are there, whole. */
+export const viewerFolderIn = (cacheFolder: string): string => join(cacheFolder, `ohif-${VIEWER_VERSION}`);
+
 /**
  * The folder of the viewer's pages, fetched if need be; `progress` gets a sentence for each step.
  * @throws Error with a sentence when it can't be fetched or is not what was pinned; nothing is left half done
  */
 export async function ensureViewer(cacheFolder: string, progress: (sentence: string) => void): Promise<string> {
-  const folder = join(cacheFolder, `ohif-${VIEWER_VERSION}`);
+  const folder = viewerFolderIn(cacheFolder);
   if (existsSync(join(folder, 'index.html'))) return folder;
   await mkdir(cacheFolder, { recursive: true });
   const work = await mkdtemp(join(cacheFolder, 'fetching-'));

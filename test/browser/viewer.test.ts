@@ -11,11 +11,11 @@ import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connect } from '#edge-gateway/dimse/client.ts';
 import { type Gateway, startGateway } from '#edge-gateway/gateway.ts';
+import type { ViewerState } from '#edge-gateway/http/viewer-pages.ts';
 import { readEdgeSettings } from '#edge-gateway/settings.ts';
 import { type LocalCloud, startLocalCloud } from '#infra/local/cloud.ts';
 import { createDemoStudy } from '#infra/local/demo-study.ts';
 import { ensureViewer } from '#infra/local/viewer-package.ts';
-import type { ViewerState } from '#infra/local/viewer-pages.ts';
 import { silentLogger } from '#shared/log.ts';
 
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';

@@ -13,6 +13,8 @@ describe('the gateway settings', () => {
       dicomPort: 11112,
       httpPort: 8081,
       tenant: 'default',
+      lanAccess: 'loopback',
+      viewerFolder: undefined,
     });
   });
 
@@ -22,8 +24,11 @@ describe('the gateway settings', () => {
       ARCHIPEL_EDGE_DICOM_PORT: '70000',
       ARCHIPEL_EDGE_CLOUD_URL: 'ftp://x',
       ARCHIPEL_EDGE_TENANT: '../x',
+      ARCHIPEL_EDGE_LAN_ACCESS: 'everybody',
     };
-    expect(() => readEdgeSettings(wrong)).toThrow(/AE_TITLE[\s\S]*DICOM_PORT[\s\S]*CLOUD_URL[\s\S]*TENANT/);
+    expect(() => readEdgeSettings(wrong)).toThrow(
+      /AE_TITLE[\s\S]*DICOM_PORT[\s\S]*CLOUD_URL[\s\S]*TENANT[\s\S]*LAN_ACCESS/,
+    );
   });
 
   it.each(['', '   ', 'A\\B', 'Å'])('refuse the AE title %j', (title) => {

@@ -1,6 +1,6 @@
 /**
- * Serves the OHIF viewer at the root of the cloud's origin, configured for the DICOMweb beside it. Unknown paths are
- * routes of the viewer and answer its index page. Until the viewer is there, a page says what is going on.
+ * Serves the OHIF viewer at the root of an origin, the cloud's or a gateway's, configured for the DICOMweb beside it.
+ * Unknown paths are routes of the viewer and answer its index page. Until the viewer is there, a page says what is going on.
  */
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';

@@ -6,7 +6,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { createViewerPages, type ViewerState } from '#infra/local/viewer-pages.ts';
+import { createViewerPages, type ViewerState } from '#edge-gateway/http/viewer-pages.ts';
 
 let root: string;
 let state: ViewerState;
