@@ -131,9 +131,9 @@ export class IncomingSink implements InstanceSink, Holder {
       this.#fail(error);
       return;
     }
-    const { index, tenant, arrivals } = this.#parts;
+    const { known, arrivals } = this.#parts;
     arrivals.hold(this.#identity);
-    this.#known = index.getVersions(tenant, this.#identity);
+    this.#known = known.versions(this.#identity);
     this.#known.catch(() => {});
     this.#findPrefix(this.#incoming.sopClassUid ?? this.#identity.sopClassUid, this.#identity.sopInstanceUid);
   }
@@ -217,7 +217,7 @@ export class IncomingSink implements InstanceSink, Holder {
 
   /** In turn for its UIDs: decides, and writes what is new. */
   async #settle(ref: InstanceRef, identity: Identity, digest: string): Promise<Outcome> {
-    const { arrivals, feeder, volume } = this.#parts;
+    const { arrivals, feeder, known, volume } = this.#parts;
     const indexed = (await this.#known) ?? [];
     const fresh = arrivals.versions(ref);
     let replaces: InstanceRecord | undefined;
@@ -236,6 +236,7 @@ export class IncomingSink implements InstanceSink, Holder {
     );
     const { pack, entry } = await (this.#own === undefined ? this.#append(ref, after) : this.#complete(ref, after));
     arrivals.add(ref, { digest, packId: pack.packId });
+    known.stored(ref);
     feeder.add(pack, this.#record(identity, digest, pack, entry), replaces);
     return { kind: others.length === 0 ? 'stored' : 'conflict', ref, digest };
   }

@@ -6,7 +6,7 @@
 import { indexInstances } from '#shared/archive/ingest.ts';
 import { packRefOf } from '#shared/archive/keys.ts';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
-import type { InstanceRecord, PackRecord } from '#shared/archive/records.ts';
+import type { InstanceRecord, PackRecord, SeriesRef } from '#shared/archive/records.ts';
 import type { Logger } from '#shared/log.ts';
 import type { Arrivals } from './arrivals.ts';
 import type { CrashPoint } from './crash-point.ts';
@@ -63,6 +63,13 @@ export class IndexFeeder {
   room(): Promise<void> | undefined {
     if (this.#waiting.length < BACKLOG || this.#stopped) return undefined;
     return new Promise((resolve) => this.#room.push(resolve));
+  }
+
+  /** Whether instances of the series were added and are not in the index yet. */
+  isWaiting({ studyInstanceUid, seriesInstanceUid }: SeriesRef): boolean {
+    return this.#waiting.some(
+      ({ record }) => record.seriesInstanceUid === seriesInstanceUid && record.studyInstanceUid === studyInstanceUid,
+    );
   }
 
   /** An instance is about to be stored in the pack: `add` or `cancel` follows, and until then the pack is not indexed. */

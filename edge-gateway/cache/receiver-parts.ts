@@ -1,12 +1,12 @@
 /**
  * What the receiver is made of, as one instance on its way in sees it, and the limits that an operator may set.
  */
-import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { InstanceRecord } from '#shared/archive/records.ts';
 import type { Logger } from '#shared/log.ts';
 import type { Arrivals } from './arrivals.ts';
 import type { IncomingSink } from './incoming-instance.ts';
 import type { IndexFeeder } from './index-feeder.ts';
+import type { KnownInstances } from './known-instances.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 import type { OpenPack, PackGround } from './open-pack.ts';
 import type { PackLimits, SeriesPacks } from './series-packs.ts';
@@ -33,7 +33,6 @@ export const defaultLimits: ReceiverLimits = {
 
 export interface ReceiverParts {
   readonly tenant: string;
-  readonly index: ArchiveIndex;
   readonly limits: ReceiverLimits;
   readonly log: Logger;
   readonly nowMs: () => number;
@@ -41,6 +40,7 @@ export interface ReceiverParts {
   readonly volume: Volume;
   readonly budget: MemoryBudget;
   readonly arrivals: Arrivals;
+  readonly known: KnownInstances;
   readonly packs: SeriesPacks;
   readonly feeder: IndexFeeder;
   /** Seals a pack that nobody appends to. */

@@ -20,6 +20,7 @@ import { createFileHasher } from './file-hash.ts';
 import { diskFiles, type Files, makeFolderDurably } from './files.ts';
 import { IncomingSink } from './incoming-instance.ts';
 import { IndexFeeder } from './index-feeder.ts';
+import { KnownInstances } from './known-instances.ts';
 import { MemoryBudget } from './memory-budget.ts';
 import type { OpenPack, PackGround } from './open-pack.ts';
 import { defaultLimits, type ReceiverLimits, type ReceiverParts } from './receiver-parts.ts';
@@ -130,7 +131,6 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
 
   const parts: ReceiverParts = {
     tenant,
-    index,
     limits,
     log,
     nowMs,
@@ -138,6 +138,7 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
     volume,
     budget,
     arrivals,
+    known: new KnownInstances(tenant, index, (ref) => feeder.isWaiting(ref)),
     packs,
     feeder,
     seal,
