@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
+import { workerModule } from './worker-module.ts';
 
 export interface HashRequest {
   readonly id: number;
@@ -35,9 +36,7 @@ export function createFileHasher(): FileHasher {
   let lastId = 0;
 
   function start(): Worker {
-    // Beside this module, as source (.ts) and in a bundle (.mjs) alike.
-    const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
-    const started = new Worker(new URL(`./file-hash-worker${ending}`, import.meta.url));
+    const started = new Worker(workerModule('file-hash-worker', import.meta.url));
     started.unref();
     const failAll = (error: Error): void => {
       if (worker !== started) return;

@@ -7,6 +7,7 @@ import { ArchiveError } from '#shared/errors.ts';
 import { openEngine } from './sqlite-engines.ts';
 import type { Request } from './sqlite-runner.ts';
 import { type EngineSpec, errorOf, type WireAnswers, type WireRequests } from './sqlite-wire.ts';
+import { workerModule } from './worker-module.ts';
 
 export interface Executor {
   /** Errors: those of the engine; `unavailable` when it is closed or its thread has died. */
@@ -59,10 +60,7 @@ export async function createLocalExecutor(spec: EngineSpec): Promise<Executor> {
 
 /** The thread of an engine. */
 export function startWorker(spec: EngineSpec): Worker {
-  // Beside this file, under whatever ending both have: sources run as they are, bundles are built. The worker must not
-  // import this file, or a bundler would put what they share somewhere else.
-  const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
-  return new Worker(new URL(`./sqlite-worker${ending}`, import.meta.url), { workerData: spec });
+  return new Worker(workerModule('sqlite-worker', import.meta.url), { workerData: spec });
 }
 
 /** Calls to the engine in a thread; resolves when it is open there. Errors: those of opening. */

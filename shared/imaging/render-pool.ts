@@ -148,9 +148,10 @@ export function createRenderPool(options: RenderPoolOptions = {}): RenderPool {
   };
 }
 
-/** Sources run as they are, bundles as JavaScript; the worker's module lies beside this one in both. */
+/** The worker's module lies beside this one, under the ending that both have: sources run as they are, bundles as JavaScript. */
 function besideThisModule(): URL {
-  return new URL(import.meta.url.endsWith('.ts') ? './render-worker.ts' : './render-worker.js', import.meta.url);
+  const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
+  return new URL(`./render-worker${ending}`, import.meta.url);
 }
 
 /** A view into a larger buffer (Node pools small ones) must be copied: transferring would take its neighbours along. */
