@@ -82,6 +82,7 @@ export async function startGateway(
     port: settings.dicomPort,
     aeTitle: settings.aeTitle,
     receiver,
+    queryRetrieve: { archive, tenant },
     log: log.child({ part: 'dimse' }),
   });
   const lan = createLan({

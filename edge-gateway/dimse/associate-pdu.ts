@@ -39,6 +39,12 @@ export interface RoleSelection {
   readonly scp: boolean;
 }
 
+/** Service-class-application-information of one SOP class: bytes whose meaning is the class's own (PS3.7 Annex D.3.3.5). */
+export interface ExtendedNegotiation {
+  readonly sopClassUid: string;
+  readonly information: Uint8Array;
+}
+
 export interface UserInformation {
   /** The longest P-DATA-TF the sender takes; 0: no limit. */
   readonly maxPduBytes: number;
@@ -47,8 +53,7 @@ export interface UserInformation {
   /** Of the requestor's operations, 0 meaning no limit (PS3.7 Annex D.3.3.3); absent: one at a time. */
   readonly asynchronousOperations?: { readonly invoked: number; readonly performed: number };
   readonly roles: readonly RoleSelection[];
-  /** SOP classes with an extended negotiation item: tolerated, not answered. */
-  readonly extendedNegotiation: readonly string[];
+  readonly extendedNegotiation: readonly ExtendedNegotiation[];
   /** Kind of identity offered (1 user name, 2 with passcode, 3 Kerberos, 4 SAML, 5 JWT); the identity itself is not kept. */
   readonly userIdentityType?: number;
 }
@@ -177,7 +182,7 @@ const noUserInformation: UserInformation = {
 function decodeUserInformation(value: Buffer): UserInformation {
   const found: { -readonly [K in keyof UserInformation]: UserInformation[K] } = { ...noUserInformation };
   const roles = new Map<string, RoleSelection>();
-  const extended = new Set<string>();
+  const extended = new Map<string, ExtendedNegotiation>();
   eachItem(value, (type, item) => {
     if (type === Item.MaximumLength) {
       if (item.length !== 4) throw malformed('the maximum length sub-item must hold four bytes');
@@ -191,11 +196,14 @@ function decodeUserInformation(value: Buffer): UserInformation {
       const { uid, rest } = uidAndRest(item);
       if (rest.length < 2) throw malformed('a role selection sub-item is too short');
       roles.set(uid, { sopClassUid: uid, scu: rest[0] === 1, scp: rest[1] === 1 });
-    } else if (type === Item.ExtendedNegotiation) extended.add(uidAndRest(item).uid);
-    else if (type === Item.UserIdentity && item.length > 0) found.userIdentityType = item[0] as number;
+    } else if (type === Item.ExtendedNegotiation) {
+      const { uid, rest } = uidAndRest(item);
+      extended.set(uid, { sopClassUid: uid, information: Uint8Array.from(rest) });
+    }
+    if (type === Item.UserIdentity && item.length > 0) found.userIdentityType = item[0] as number;
   });
   found.roles = [...roles.values()];
-  found.extendedNegotiation = [...extended];
+  found.extendedNegotiation = [...extended.values()];
   return found;
 }
 
@@ -291,6 +299,12 @@ function encodeUserInformation(information: UserInformation): Buffer {
     const length = Buffer.alloc(2);
     length.writeUInt16BE(uid.length, 0);
     subItems.push(item(Item.RoleSelection, [length, uid, Buffer.from([role.scu ? 1 : 0, role.scp ? 1 : 0])]));
+  }
+  for (const { sopClassUid, information: bytes } of information.extendedNegotiation) {
+    const uid = Buffer.from(sopClassUid, 'latin1');
+    const length = Buffer.alloc(2);
+    length.writeUInt16BE(uid.length, 0);
+    subItems.push(item(Item.ExtendedNegotiation, [length, uid, Buffer.from(bytes)]));
   }
   if (information.implementationVersionName !== '') {
     subItems.push(item(Item.ImplementationVersionName, [Buffer.from(information.implementationVersionName, 'latin1')]));

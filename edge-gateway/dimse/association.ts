@@ -12,19 +12,19 @@ import {
   CommandField,
   type CommandSet,
   decodeCommandSet,
-  encodeCommandSet,
   MAX_COMMAND_BYTES,
   NO_DATA_SET,
   RESPONSE,
 } from './command-set.ts';
+import { Conversations } from './conversations.ts';
 import { GrowingBuffer } from './growing-buffer.ts';
 import { type AcceptedContext, type NegotiationPolicy, negotiate } from './negotiation.ts';
+import { OutgoingMessages } from './outgoing-messages.ts';
 import {
   AbortReason,
   AbortSource,
   decodeAbort,
   encodeAssociateReject,
-  encodeCommandPdus,
   encodeReleaseResponse,
   fragmentLimit,
   messageViolation,
@@ -35,8 +35,9 @@ import {
   type Reject,
   Rejects,
 } from './pdu.ts';
-import { answerWith, type Operation, type Service } from './service.ts';
-import { Status, type StatusAnswer, statusOfError } from './status.ts';
+import { responseTo } from './response.ts';
+import { type Answer, answerWith, type Conversation, type Operation, type Service } from './service.ts';
+import { Status, statusOfError } from './status.ts';
 import { UpperLayer, type UpperLayerHandler } from './upper-layer.ts';
 
 export interface AssociationLimits {
@@ -68,15 +69,18 @@ export interface AssociationOptions {
 interface Message {
   readonly request: CommandSet;
   readonly context: AcceptedContext;
-  readonly operation: Operation;
+  readonly operation: Operation | Conversation;
 }
 
 export class Association implements UpperLayerHandler {
   readonly #layer: UpperLayer;
+  readonly #messages: OutgoingMessages;
+  readonly #conversations: Conversations;
   readonly #options: AssociationOptions;
   #log: Logger;
   #request: AssociateRequest | undefined;
   #contexts: ReadonlyMap<number, AcceptedContext> = new Map();
+  #receiving: readonly AcceptedContext[] = [];
   #operations = 1;
   readonly #command = new GrowingBuffer();
   /** Of the command that is being gathered; 0: none. */
@@ -97,6 +101,8 @@ export class Association implements UpperLayerHandler {
       maxPduBytes: options.policy.maxPduBytes,
       lingerMs: options.limits.lingerMs,
     });
+    this.#messages = new OutgoingMessages(this.#layer, () => this.#request?.userInformation.maxPduBytes ?? 0);
+    this.#conversations = new Conversations(this.#messages);
   }
 
   pduBegins(type: number): void {
@@ -140,6 +146,7 @@ export class Association implements UpperLayerHandler {
       });
     }
     this.#contexts = negotiated.contexts;
+    this.#receiving = negotiated.receiving;
     this.#operations = negotiated.operations;
     this.#log.info(
       {
@@ -164,9 +171,10 @@ export class Association implements UpperLayerHandler {
 
   /** Every request before it is answered first. */
   async #release(): Promise<void> {
-    if (this.#message !== undefined || this.#commandContextId !== 0)
-      throw pduViolation('an A-RELEASE-RQ came within a message', AbortReason.UnexpectedPdu);
+    if (this.#message !== undefined || this.#commandContextId !== 0 || this.#conversations.isAwaitingPeer)
+      throw pduViolation('an A-RELEASE-RQ came within a message or before an answer', AbortReason.UnexpectedPdu);
     await Promise.all(this.#answers);
+    await this.#conversations.ended();
     this.#end = 'released';
     this.#log.info({ answered: this.#answered }, 'association released');
     this.#layer.end(encodeReleaseResponse());
@@ -199,9 +207,14 @@ export class Association implements UpperLayerHandler {
   }
 
   #begin(request: CommandSet, context: AcceptedContext): void | Promise<void> {
-    if (request.commandField === CommandField.CCancelRequest) return undefined;
-    if ((request.commandField & RESPONSE) !== 0)
+    if (request.commandField === CommandField.CCancelRequest) {
+      this.#conversations.cancel(request.messageIdBeingRespondedTo);
+      return undefined;
+    }
+    if ((request.commandField & RESPONSE) !== 0) {
+      if (request.dataSetType === NO_DATA_SET && this.#conversations.answered(request)) return undefined;
       throw messageViolation('a response came, though nothing was asked', { commandField: request.commandField });
+    }
     if (request.messageId === undefined) throw messageViolation('a request has no Message ID (0000,0110)');
     const message = { request, context, operation: this.#operationFor(request, context) };
     if (request.dataSetType === NO_DATA_SET) return this.#complete(message);
@@ -209,7 +222,7 @@ export class Association implements UpperLayerHandler {
     return undefined;
   }
 
-  #operationFor(request: CommandSet, context: AcceptedContext): Operation {
+  #operationFor(request: CommandSet, context: AcceptedContext): Operation | Conversation {
     const service = this.#options.services.get(request.commandField);
     if (service === undefined) {
       this.#log.warn({ commandField: request.commandField }, 'a request that we have no service for');
@@ -235,29 +248,65 @@ export class Association implements UpperLayerHandler {
 
   /** Works on what has come whole. The promise: as many requests are unanswered as were agreed. */
   #complete(message: Message): void | Promise<void> {
-    const answering = message.operation.complete();
-    const done = this.#answer(message, answering, this.#answers.at(-1)).catch((error) => this.failed(error));
+    const { operation } = message;
+    if (
+      this.#answers.length + this.#conversations.count >=
+      Math.max(this.#operations, this.#options.policy.maxOperations)
+    )
+      throw messageViolation('more requests are unanswered than were agreed');
+    if ('converse' in operation) return this.#converse(message, operation);
+    const done = this.#answer(message, operation.complete(), this.#answers.at(-1)).catch((error) => this.failed(error));
     this.#answers.push(done);
-    return this.#answers.length < this.#operations ? undefined : this.#answers[0];
+    // A conversation may wait for what the peer says next.
+    if (this.#answers.length < this.#operations || this.#conversations.count > 0) return undefined;
+    return this.#answers[0];
   }
 
-  async #answer(
-    message: Message,
-    answering: Promise<StatusAnswer>,
-    previous: Promise<void> | undefined,
-  ): Promise<void> {
-    let answer: StatusAnswer;
+  async #answer(message: Message, answering: Promise<Answer>, previous: Promise<void> | undefined): Promise<void> {
+    const answer = await this.#settled(message, answering);
+    if (previous !== undefined) await previous;
+    await this.#messages.write(message.context.id, responseTo(message.request, answer));
+    this.#answers.shift();
+    this.#ended();
+  }
+
+  /** Its answers come when they come, among those to other requests. */
+  #converse(message: Message, conversation: Conversation): void {
+    const { request, context } = message;
+    const isNew = this.#conversations.start(request.messageId as number, async (cancelled) => {
+      const respond = (answer: Answer) =>
+        this.#messages.write(context.id, responseTo(request, answer), answer.identifier);
+      const conversing = conversation.converse({
+        cancelled,
+        receiving: this.#receiving,
+        respond,
+        store: (on, instance) =>
+          this.#conversations.store(on, instance).catch((error: unknown) => {
+            // What was begun cannot be taken back: the peer waits for the rest of a message.
+            this.failed(error);
+            throw error;
+          }),
+      });
+      try {
+        await respond(await this.#settled(message, conversing));
+      } catch (error) {
+        this.failed(error);
+      }
+      setImmediate(() => this.#ended());
+    });
+    if (!isNew) throw messageViolation('two requests with one Message ID are unanswered');
+  }
+
+  async #settled(message: Message, answering: Promise<Answer>): Promise<Answer> {
     try {
-      answer = await answering;
+      return await answering;
     } catch (error) {
       this.#log.error({ err: error, commandField: message.request.commandField }, 'a request failed unexpectedly');
-      answer = statusOfError(error);
+      return statusOfError(error);
     }
-    if (previous !== undefined) await previous;
-    const command = encodeCommandSet(responseTo(message.request, answer));
-    const maxPduBytes = this.#request?.userInformation.maxPduBytes ?? 0;
-    await this.#layer.write([encodeCommandPdus(message.context.id, command, maxPduBytes)]);
-    this.#answers.shift();
+  }
+
+  #ended(): void {
     this.#answered++;
     if (this.#isShuttingDown) this.#endWhenIdle();
   }
@@ -268,11 +317,13 @@ export class Association implements UpperLayerHandler {
     if (error instanceof ArchiveError) this.#log.warn({ ...error.details }, `association aborted: ${error.message}`);
     else this.#log.error({ err: error }, 'association aborted: it failed unexpectedly');
     this.#dropMessage();
+    this.#conversations.endAll();
     this.#layer.abort(error);
   }
 
   closed(): void {
     this.#dropMessage();
+    this.#conversations.endAll();
     if (this.#end === 'lost' && this.#request !== undefined)
       this.#log.warn({}, 'association lost: the connection closed');
     this.#options.onEnd(this.#end, this.#request?.callingAeTitle);
@@ -297,14 +348,17 @@ export class Association implements UpperLayerHandler {
       return;
     }
     const { reader } = this.#layer;
-    const progress = reader.pduCount + this.#answered;
-    const isOurTurn = (reader.isWaiting || this.#answers.length > 0) && !this.#layer.isClogged;
+    const conversations = this.#conversations;
+    const progress = reader.pduCount + this.#answered + this.#layer.drainCount;
+    const isWorking = this.#answers.length > 0 || (conversations.count > 0 && !conversations.isAwaitingPeer);
+    const isOurTurn = (reader.isWaiting || isWorking) && !this.#layer.isClogged;
     if (progress !== this.#progress || isOurTurn) {
       this.#progress = progress;
       this.#progressAtMs = nowMs;
       return;
     }
-    const isWithin = reader.isMidPdu || this.#message !== undefined || this.#commandContextId !== 0;
+    const isMidMessage = reader.isMidPdu || this.#message !== undefined || this.#commandContextId !== 0;
+    const isWithin = isMidMessage || conversations.isAwaitingPeer;
     const limitMs = isWithin || this.#layer.isClogged ? stallTimeoutMs : idleTimeoutMs;
     if (nowMs - this.#progressAtMs > limitMs)
       this.failed(pduViolation('nothing came for too long', AbortReason.NotSpecified, { limitMs }));
@@ -317,7 +371,7 @@ export class Association implements UpperLayerHandler {
   }
 
   #endWhenIdle(): void {
-    if (this.#message !== undefined || this.#answers.length > 0) return;
+    if (this.#message !== undefined || this.#answers.length > 0 || this.#conversations.count > 0) return;
     this.abort('the gateway is closing');
   }
 
@@ -326,25 +380,4 @@ export class Association implements UpperLayerHandler {
     if (this.#request === undefined) this.#layer.destroy();
     else this.failed(messageViolation(why));
   }
-}
-
-function responseTo(request: CommandSet, answer: StatusAnswer): CommandSet {
-  return {
-    ...echoed('affectedSopClassUid', request.affectedSopClassUid ?? request.requestedSopClassUid),
-    commandField: request.commandField | RESPONSE,
-    messageIdBeingRespondedTo: request.messageId as number,
-    dataSetType: NO_DATA_SET,
-    status: answer.status,
-    ...(answer.offendingElements === undefined ? {} : { offendingElements: answer.offendingElements }),
-    ...(answer.comment === undefined ? {} : { errorComment: answer.comment }),
-    ...echoed('affectedSopInstanceUid', request.affectedSopInstanceUid ?? request.requestedSopInstanceUid),
-  };
-}
-
-/** UIDs go back as they came, if they could be UIDs at all. */
-function echoed(
-  name: 'affectedSopClassUid' | 'affectedSopInstanceUid',
-  uid: string | undefined,
-): { [K in typeof name]?: string } {
-  return uid === undefined || uid.length > 64 ? {} : { [name]: uid };
 }

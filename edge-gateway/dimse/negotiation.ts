@@ -10,10 +10,12 @@ import {
   type AssociateAccept,
   type AssociateRequest,
   ContextResult,
+  type ExtendedNegotiation,
   type PresentationContext,
   type PresentationContextAnswer,
   type RoleSelection,
 } from './associate-pdu.ts';
+import { answerExtendedNegotiation, identifierSyntaxOf, informationModels } from './information-model.ts';
 import { type Reject, Rejects } from './pdu.ts';
 
 export const VERIFICATION_SOP_CLASS = '1.2.840.10008.1.1';
@@ -28,12 +30,16 @@ export interface NegotiationPolicy {
   readonly callingAeTitles?: readonly string[];
   /** Most operations that we let a requestor have outstanding when it asks for a window (PS3.7 Annex D.3.3.3). */
   readonly maxOperations: number;
+  /** Whether the classes of Query/Retrieve are offered. */
+  readonly offersQueryRetrieve?: boolean;
 }
 
 export interface AcceptedContext {
   readonly id: number;
   readonly abstractSyntax: string;
   readonly transferSyntaxUid: string;
+  /** What was agreed for its abstract syntax, where that was negotiated (PS3.7 Annex D.3.3.5). */
+  readonly extendedNegotiation?: Uint8Array;
 }
 
 export type Negotiated =
@@ -42,6 +48,8 @@ export type Negotiated =
       readonly kind: 'accepted';
       readonly accept: AssociateAccept;
       readonly contexts: ReadonlyMap<number, AcceptedContext>;
+      /** Those on which the requestor takes instances in the course of a C-GET. */
+      readonly receiving: readonly AcceptedContext[];
       /** How many requests the peer may have unanswered. */
       readonly operations: number;
     };
@@ -51,22 +59,33 @@ export function negotiate(request: AssociateRequest, policy: NegotiationPolicy):
   const refusal = refusalOf(request, policy);
   if (refusal !== undefined) return refusal;
   const contexts = new Map<number, AcceptedContext>();
+  const extended = new Map<string, ExtendedNegotiation>();
+  for (const { sopClassUid, information } of request.userInformation.extendedNegotiation) {
+    const model = informationModels.get(sopClassUid);
+    if (model !== undefined)
+      extended.set(sopClassUid, { sopClassUid, information: answerExtendedNegotiation(model, information) });
+  }
   const answers = request.contexts.map((proposed) => {
-    const answer = answerContext(proposed);
+    const answer = answerContext(proposed, policy);
     if (answer.result === ContextResult.Acceptance) {
+      const agreed = extended.get(proposed.abstractSyntax);
       contexts.set(proposed.id, {
         id: proposed.id,
         abstractSyntax: proposed.abstractSyntax,
         transferSyntaxUid: answer.transferSyntax,
+        ...(agreed === undefined ? {} : { extendedNegotiation: agreed.information }),
       });
     }
     return answer;
   });
+  const accepted = new Set([...contexts.values()].map((context) => context.abstractSyntax));
+  const roles = rolesOf(request, accepted);
   const window = request.userInformation.asynchronousOperations;
   const operations = window === undefined ? 1 : Math.min(window.invoked || policy.maxOperations, policy.maxOperations);
   return {
     kind: 'accepted',
     contexts,
+    receiving: receivingOf(request, contexts, roles),
     operations,
     accept: {
       calledAeTitle: request.calledAeTitle,
@@ -78,8 +97,8 @@ export function negotiate(request: AssociateRequest, policy: NegotiationPolicy):
         implementationVersionName: IMPLEMENTATION_VERSION_NAME,
         // We invoke nothing on an association that somebody else opened.
         ...(window === undefined ? {} : { asynchronousOperations: { invoked: operations, performed: 1 } }),
-        roles: rolesOf(request, contexts),
-        extendedNegotiation: [],
+        roles,
+        extendedNegotiation: [...extended.values()].filter(({ sopClassUid }) => accepted.has(sopClassUid)),
       },
     },
   };
@@ -98,7 +117,7 @@ function refusalOf(request: AssociateRequest, policy: NegotiationPolicy): Negoti
   return undefined;
 }
 
-function answerContext(proposed: PresentationContext): PresentationContextAnswer {
+function answerContext(proposed: PresentationContext, policy: NegotiationPolicy): PresentationContextAnswer {
   const { id, abstractSyntax, transferSyntaxes } = proposed;
   const refused = (result: number) => ({
     id,
@@ -114,16 +133,53 @@ function answerContext(proposed: PresentationContext): PresentationContextAnswer
       ? refused(ContextResult.TransferSyntaxesNotSupported)
       : accepted(transferSyntax);
   }
+  if (policy.offersQueryRetrieve === true && informationModels.has(abstractSyntax)) {
+    const transferSyntax = identifierSyntaxOf(transferSyntaxes);
+    return transferSyntax === undefined
+      ? refused(ContextResult.TransferSyntaxesNotSupported)
+      : accepted(transferSyntax);
+  }
   if (!isUid(abstractSyntax) || !isStorageAbstractSyntax(abstractSyntax))
     return refused(ContextResult.AbstractSyntaxNotSupported);
   const transferSyntax = transferSyntaxes.find(isUid);
   return transferSyntax === undefined ? refused(ContextResult.TransferSyntaxesNotSupported) : accepted(transferSyntax);
 }
 
-/** The requestor of an accepted context may be SCU as it asks; we are always the SCP (PS3.7 Annex D.3.3.4). */
-function rolesOf(request: AssociateRequest, contexts: ReadonlyMap<number, AcceptedContext>): RoleSelection[] {
-  const accepted = new Set([...contexts.values()].map((context) => context.abstractSyntax));
+/** Whether something can be retrieved by C-GET on this association. */
+const canGet = (abstractSyntaxes: ReadonlySet<string>): boolean =>
+  [...abstractSyntaxes].some((uid) => informationModels.get(uid)?.operation === 'get');
+
+/**
+ * The requestor of an accepted context may be SCU as it asks; SCP of a storage class it may be where it can use C-GET, since
+ * nothing else makes us store to it (PS3.7 Annex D.3.3.4).
+ */
+function rolesOf(request: AssociateRequest, accepted: ReadonlySet<string>): RoleSelection[] {
+  const mayReceive = canGet(accepted);
   return request.userInformation.roles
     .filter((role) => accepted.has(role.sopClassUid))
-    .map((role) => ({ sopClassUid: role.sopClassUid, scu: role.scu, scp: false }));
+    .map(({ sopClassUid, scu, scp }) => ({
+      sopClassUid,
+      scu,
+      scp: scp && mayReceive && isStorageClass(sopClassUid),
+    }));
+}
+
+const isStorageClass = (uid: string): boolean =>
+  uid !== VERIFICATION_SOP_CLASS && !informationModels.has(uid) && isStorageAbstractSyntax(uid);
+
+/**
+ * Some that use C-GET select no role at all, and can only mean one thing by their storage contexts; whoever selects any role is
+ * taken at its word.
+ */
+function receivingOf(
+  request: AssociateRequest,
+  contexts: ReadonlyMap<number, AcceptedContext>,
+  roles: readonly RoleSelection[],
+): AcceptedContext[] {
+  const all = [...contexts.values()];
+  if (!canGet(new Set(all.map(({ abstractSyntax }) => abstractSyntax)))) return [];
+  const storage = all.filter(({ abstractSyntax }) => isStorageClass(abstractSyntax));
+  if (request.userInformation.roles.length === 0) return storage;
+  const receivers = new Set(roles.filter(({ scp }) => scp).map(({ sopClassUid }) => sopClassUid));
+  return storage.filter(({ abstractSyntax }) => receivers.has(abstractSyntax));
 }

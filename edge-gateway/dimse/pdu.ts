@@ -152,17 +152,26 @@ export function writePdvHeader(
 
 /** A whole command as P-DATA-TF PDUs in one buffer, so that it goes out in one write. */
 export function encodeCommandPdus(contextId: number, command: Uint8Array, maxPduBytes: number): Buffer {
+  return encodePdus(contextId, command, maxPduBytes, PDV_COMMAND);
+}
+
+/** The same for a data set that is at hand, such as an identifier. */
+export function encodeDataSetPdus(contextId: number, dataSet: Uint8Array, maxPduBytes: number): Buffer {
+  return encodePdus(contextId, dataSet, maxPduBytes, 0);
+}
+
+function encodePdus(contextId: number, bytes: Uint8Array, maxPduBytes: number, kind: number): Buffer {
   const limit = fragmentLimit(maxPduBytes);
-  if (limit === 0) throw new ArchiveError('bad-request', 'the peer takes PDUs too small to carry a command');
-  const fragments = Math.max(1, Math.ceil(command.length / limit));
-  const pdus = Buffer.allocUnsafe(fragments * (PDU_HEADER_BYTES + PDV_HEADER_BYTES) + command.length);
+  if (limit === 0) throw new ArchiveError('bad-request', 'the peer takes PDUs too small to carry a message');
+  const fragments = Math.max(1, Math.ceil(bytes.length / limit));
+  const pdus = Buffer.allocUnsafe(fragments * (PDU_HEADER_BYTES + PDV_HEADER_BYTES) + bytes.length);
   let offset = 0;
   for (let i = 0; i < fragments; i++) {
-    const fragment = command.subarray(i * limit, (i + 1) * limit);
+    const fragment = bytes.subarray(i * limit, (i + 1) * limit);
     pdus[offset] = PduType.Data;
     pdus[offset + 1] = 0;
     pdus.writeUInt32BE(PDV_HEADER_BYTES + fragment.length, offset + 2);
-    const control = PDV_COMMAND | (i === fragments - 1 ? PDV_LAST : 0);
+    const control = kind | (i === fragments - 1 ? PDV_LAST : 0);
     writePdvHeader(pdus, offset + PDU_HEADER_BYTES, fragment.length, contextId, control);
     offset += PDU_HEADER_BYTES + PDV_HEADER_BYTES;
     pdus.set(fragment, offset);

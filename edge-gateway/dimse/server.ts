@@ -5,13 +5,16 @@
 import { createServer, type Server } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { InstanceReceiver } from '#shared/archive/outcome.ts';
+import type { Archive } from '#shared/archive/ports.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
 import { Association, type AssociationEnd, type AssociationLimits } from './association.ts';
 import { CommandField } from './command-set.ts';
 import { echoService } from './echo.ts';
+import { createFindService } from './find.ts';
 import type { NegotiationPolicy } from './negotiation.ts';
 import { DEFAULT_MAX_PDU_BYTES } from './pdu.ts';
+import type { Service } from './service.ts';
 import { createStoreService, type StoreReport } from './store.ts';
 
 export interface DimseLimits extends AssociationLimits {
@@ -49,6 +52,14 @@ export type DimseEvent =
     }
   | ({ readonly kind: 'store' } & StoreReport);
 
+/** What Query/Retrieve is offered over. */
+export interface QueryRetrieveOptions {
+  readonly archive: Archive;
+  readonly tenant: string;
+  /** Answers to one C-FIND; beyond it the query ends with A700H. Default 100,000. */
+  readonly maxFindResults?: number;
+}
+
 export interface DimseServerOptions {
   readonly host: string;
   /** 0: any that is free. */
@@ -60,6 +71,8 @@ export interface DimseServerOptions {
   /** When given, all others are rejected (1/1/3). */
   readonly callingAeTitles?: readonly string[];
   readonly receiver: InstanceReceiver;
+  /** Without it Query/Retrieve is not offered. */
+  readonly queryRetrieve?: QueryRetrieveOptions;
   readonly log: Logger;
   readonly limits?: Partial<DimseLimits>;
   /** For counters and pages; must not throw. */
@@ -82,12 +95,14 @@ export async function createDimseServer(options: DimseServerOptions): Promise<Di
   const policy: NegotiationPolicy = {
     maxPduBytes: limits.maxPduBytes,
     maxOperations: limits.maxOperations,
+    offersQueryRetrieve: options.queryRetrieve !== undefined,
     ...(options.isCalledAeTitleChecked === true ? { calledAeTitles: [options.aeTitle] } : {}),
     ...(options.callingAeTitles === undefined ? {} : { callingAeTitles: options.callingAeTitles }),
   };
-  const services = new Map([
-    [CommandField.CEchoRequest as number, echoService],
+  const services = new Map<number, Service>([
+    [CommandField.CEchoRequest, echoService],
     [CommandField.CStoreRequest, createStoreService(options.receiver, (store) => onEvent({ kind: 'store', ...store }))],
+    ...queryRetrieveServices(options),
   ]);
 
   /** Since the last look at the clock: a flood of connections must not become a flood of log lines. */
@@ -134,6 +149,17 @@ export async function createDimseServer(options: DimseServerOptions): Promise<Di
       return closing;
     },
   };
+}
+
+function queryRetrieveServices({ queryRetrieve, aeTitle }: DimseServerOptions): [number, Service][] {
+  if (queryRetrieve === undefined) return [];
+  const { archive, tenant, maxFindResults = 100_000 } = queryRetrieve;
+  return [
+    [
+      CommandField.CFindRequest,
+      createFindService({ index: archive.index, tenant, aeTitle, maxResults: maxFindResults }),
+    ],
+  ];
 }
 
 /** The open connections, counted in all and by address. */

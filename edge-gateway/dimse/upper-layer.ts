@@ -25,6 +25,8 @@ export class UpperLayer {
   readonly #limits: UpperLayerLimits;
   #isEnding = false;
   #drained: Promise<void> | undefined;
+  /** How often the peer has caught up with what was written. */
+  drainCount = 0;
 
   /** Takes over the socket: the handler learns of everything from here on. */
   constructor(socket: Socket, handler: UpperLayerHandler, limits: UpperLayerLimits) {
@@ -84,6 +86,7 @@ export class UpperLayer {
         socket.off('drain', done);
         socket.off('close', done);
         this.#drained = undefined;
+        this.drainCount++;
         resolve();
       };
       socket.on('drain', done);

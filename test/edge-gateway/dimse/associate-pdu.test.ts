@@ -55,7 +55,7 @@ describe('A-ASSOCIATE-RQ', () => {
         implementationVersionName: 'VER_1',
         asynchronousOperations: { invoked: 5, performed: 1 },
         roles: [{ sopClassUid: '1.2.840.10008.1.1', scu: true, scp: false }],
-        extendedNegotiation: ['1.2.3'],
+        extendedNegotiation: [{ sopClassUid: '1.2.3', information: Uint8Array.of(2, 0, 0, 0) }],
         userIdentityType: 2,
       },
     });
