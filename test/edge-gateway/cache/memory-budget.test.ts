@@ -25,7 +25,7 @@ class Sender implements Holder {
     this.heldBytes = 0;
     this.spilledBytes += bytes;
     this.#budget.leaving(this, bytes);
-    setTimeout(() => this.#budget.left(bytes), 5);
+    setImmediate(() => this.#budget.left(bytes));
     return true;
   }
 

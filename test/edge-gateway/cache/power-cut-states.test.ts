@@ -14,7 +14,7 @@ import { freshUid, type MadeInstance, makeInstance } from '#test/support/dicom-f
 import { dataSetOf, oneSeries, Receiving, rival, TENANT } from './receiving.ts';
 import { Recording } from './recording.ts';
 
-const STATES = Number(process.env.ARCHIPEL_CRASH_STATES ?? 50);
+const STATES = Number(process.env.ARCHIPEL_CRASH_STATES ?? 30);
 
 let root: string;
 let recording: Recording;

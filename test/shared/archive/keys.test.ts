@@ -65,7 +65,7 @@ describe('keys', () => {
 
   it('stay below their root, whatever a sender wrote', () => {
     const nasty = fc.oneof(
-      fc.string({ unit: 'binary', maxLength: 80 }),
+      fc.uint8Array({ maxLength: 80 }).map((bytes) => Buffer.from(bytes).toString('latin1')),
       fc.constantFrom('..', '.', '', 'CON', '%2e%2e', '1..2', '1.2.', 'x'.repeat(33), '9'.repeat(65)),
     );
     fc.assert(
