@@ -105,8 +105,7 @@ export function createDiskPackStore(options: DiskPackStoreOptions): DiskPackStor
       for (const name of await files.list(temporaryFolder)) {
         const path = join(temporaryFolder, name);
         const stat = await files.stat(path);
-        // Another store in another process may be writing its own right now: only what is old is nobody's.
-        if (stat !== undefined && Date.now() - stat.modifiedAtMs > STALE_MS) await files.remove(path);
+        if (stat !== undefined && isNobodys(name, stat.modifiedAtMs)) await files.remove(path);
       }
     })();
     prepared.catch(() => {
@@ -203,7 +202,7 @@ export function createDiskPackStore(options: DiskPackStoreOptions): DiskPackStor
           return 'exists';
         }
         await prepare();
-        path = join(temporaryFolder, randomUUID());
+        path = join(temporaryFolder, `${process.pid}-${randomUUID()}`);
         await writeChecked(files, path, body, expected);
         return await put(key, path);
       } catch (error) {
@@ -229,6 +228,27 @@ export function createDiskPackStore(options: DiskPackStoreOptions): DiskPackStor
       }
     },
   };
+}
+
+/**
+ * Whether who made this temporary file, by the process id in its name, is gone. Another store in this process or another one
+ * may be writing its own right now; in a container every process may have the same id.
+ */
+function isNobodys(name: string, modifiedAtMs: number): boolean {
+  const ageMs = Date.now() - modifiedAtMs;
+  if (ageMs > STALE_MS) return true;
+  const pid = Number(/^(\d{1,9})-/.exec(name)?.[1] ?? Number.NaN);
+  if (Number.isNaN(pid)) return false;
+  return pid === process.pid ? ageMs > process.uptime() * 1000 : !isRunning(pid);
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errorCode(error) !== 'ESRCH';
+  }
 }
 
 /** Writes a new file and syncs it; `checksum-mismatch` as soon as the bytes cannot be those expected. */

@@ -2,6 +2,8 @@
  * What the disk pack store does beyond its contract: taking over sealed packs, reading open ones, and leaving nothing behind
  * on disk when something fails.
  */
+
+import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import {
   mkdirSync,
@@ -140,6 +142,20 @@ describe('nothing is left on disk', () => {
     utimesSync(join(temporary, 'old'), yesterday, yesterday);
     await store.create(packKey('t', newRef()), Buffer.from('x'), expectedOf(Buffer.from('x')));
     expect(readdirSync(temporary)).toEqual(['young']);
+  });
+
+  it('of what a process that is gone had not finished, however short ago', async () => {
+    const temporary = join(root, '.incoming');
+    mkdirSync(temporary, { recursive: true });
+    const gone = spawnSync(process.execPath, ['-e', '']).pid;
+    const [running, mine] = [`${process.ppid}-running`, `${process.pid}-mine`];
+    for (const name of [`${gone}-killed`, running, mine, `${process.pid}-namesake`])
+      writeFileSync(join(temporary, name), name);
+    // In a container the process before us may have had our id.
+    const beforeUs = Date.now() / 1000 - process.uptime() - 5;
+    utimesSync(join(temporary, `${process.pid}-namesake`), beforeUs, beforeUs);
+    await store.create(packKey('t', newRef()), Buffer.from('x'), expectedOf(Buffer.from('x')));
+    expect(readdirSync(temporary).sort()).toEqual([running, mine].sort());
   });
 });
 
