@@ -48,7 +48,7 @@ describe.concurrent('crash points', () => {
       rows.push({ ...verdict, name, after, restartMs });
       expect(verdict).toEqual({ acknowledged: acknowledged.length, lost: [], altered: [], duplicated: [] });
       expect(acknowledged.length).toBe(INSTANCES);
-      expect(unfinishedFiles(site.edgeFolder)).toEqual([]);
+      await until('nothing unfinished to be left', 10_000, async () => unfinishedFiles(site.edgeFolder).length === 0);
     },
   );
 });

@@ -2,12 +2,12 @@
  * kill -9 at any moment: of everything at once, of the gateway alone, of the cloud alone. What was acknowledged must be in
  * the cloud in the end, unaltered and once, and nobody may have to lend a hand. Also the named crash points, each of them.
  */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type System, startSystem, unfinishedFiles } from '#test/support/system.ts';
+import { type System, startSystem, unfinishedFiles, until } from '#test/support/system.ts';
 import { Modality } from './modality.ts';
 import { chanceOf, roundsOfRun, seedOfRun } from './random.ts';
 import { judge, printTable } from './verdict.ts';
@@ -15,6 +15,14 @@ import { judge, printTable } from './verdict.ts';
 const MODALITIES = 2;
 const INSTANCES_PER_ROUND = 70;
 const LONGEST_DELAY_MS = 3_000;
+/** The gateway's warnings and errors, each kind once. */
+function complaintsOf(logFile: string): string {
+  const lines = readFileSync(logFile, 'utf8')
+    .split('\n')
+    .filter((line) => /"level":(40|50)/.test(line));
+  return [...new Map(lines.map((line) => [/"msg":"([^"]*)"/.exec(line)?.[1], line])).values()].join('\n');
+}
+
 const victims = ['everything', 'everything', 'gateway', 'cloud', 'everything while it starts'] as const;
 
 describe('kill -9 at any moment', () => {
@@ -87,8 +95,14 @@ describe('kill -9 at any moment', () => {
     });
     expect(verdict).toEqual({ acknowledged: acknowledged.length, lost: [], altered: [], duplicated: [] });
     expect(acknowledged.length).toBeGreaterThan(rounds);
-    expect(modalities.flatMap((modality) => modality.refused)).toEqual([]);
-    expect(unfinishedFiles(join(folder, 'edge'))).toEqual([]);
+    const refused = modalities.flatMap((modality) => modality.refused);
+    if (refused.length > 0) console.log(complaintsOf(join(folder, 'log', 'edge.log')));
+    expect(refused).toEqual([]);
+    await until(
+      'nothing unfinished to be left',
+      10_000,
+      async () => unfinishedFiles(join(folder, 'edge')).length === 0,
+    );
     expect(existsSync(join(folder, 'edge', 'packs'))).toBe(true);
   });
 });

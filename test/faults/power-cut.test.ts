@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, describe, expect, it } from 'vitest';
-import { unfinishedFiles } from '#test/support/system.ts';
+import { unfinishedFiles, until } from '#test/support/system.ts';
 import { Modality } from './modality.ts';
 import { chanceOf, roundsOfRun, seedOfRun } from './random.ts';
 import { Site } from './site.ts';
@@ -127,6 +127,6 @@ describe.skipIf(volume === undefined)('power cut', () => {
     });
     expect(verdict).toEqual({ acknowledged: acknowledged.length, lost: [], altered: [], duplicated: [] });
     expect(acknowledged.length).toBeGreaterThan(rounds);
-    expect(unfinishedFiles(site.edgeFolder)).toEqual([]);
+    await until('nothing unfinished to be left', 10_000, async () => unfinishedFiles(site.edgeFolder).length === 0);
   });
 });
