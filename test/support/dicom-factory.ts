@@ -294,6 +294,12 @@ export function encodeFileMetaByHand(elements: readonly MadeElement[]): Uint8Arr
   ]);
 }
 
+/** PS3.5 §A.5: padded to even length by one NUL where need be. */
+function deflated(dataSet: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(deflateRawSync(dataSet));
+  return bytes.length % 2 === 0 ? bytes : joinBytes([bytes, Uint8Array.of(0)]);
+}
+
 /** One instance; without options a 4x4 CT slice of 16 bits in explicit VR little endian, with UIDs of its own. */
 export function makeInstance(options: InstanceOptions = {}): MadeInstance {
   const ref: InstanceRef = {
@@ -320,7 +326,7 @@ export function makeInstance(options: InstanceOptions = {}): MadeInstance {
   }
   const after = elements.filter(({ tag }) => tag >= 0x7fe00010);
   const plain = joinBytes([...parts, encodeElements(after, encoding)]);
-  const dataSet = transferSyntaxUid === '1.2.840.10008.1.2.1.99' ? new Uint8Array(deflateRawSync(plain)) : plain;
+  const dataSet = transferSyntaxUid === '1.2.840.10008.1.2.1.99' ? deflated(plain) : plain;
   const meta: MadeElement[] = [
     { tag: 0x00020001, vr: 'OB', value: Uint8Array.of(0, 1) },
     { tag: 0x00020002, vr: 'UI', value: sopClassUid },

@@ -10,7 +10,7 @@ import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { freshUid, type InstanceOptions, type MadeInstance, makeInstance } from '#test/support/dicom-factory.ts';
-import { pathOf, sha256 } from '#test/support/dicomweb-client.ts';
+import { DicomwebClient, pathOf, sha256 } from '#test/support/dicomweb-client.ts';
 import { type Sendable, send } from '#test/support/sender.ts';
 import { type System, startSystem } from '#test/support/system.ts';
 import { zipEntries } from '#test/support/zip-reader.ts';
@@ -203,6 +203,27 @@ describe('the way of an instance', () => {
       expect(bytes.subarray(0, 2).toString('hex')).toBe('ffd8');
       expect(await sharp(bytes).metadata()).toMatchObject({ format: 'jpeg', width, height });
     }
+  });
+
+  it('answers on the gateway as in the cloud', async () => {
+    const onSite = new DicomwebClient(`${system.gatewayUrl}/dicomweb`);
+    const path = pathOf({ studyInstanceUid: slices[0]!.ref.studyInstanceUid });
+    const answers = async (dicomweb: DicomwebClient): Promise<unknown> => {
+      const text = async (what: string): Promise<string> =>
+        (await (await dicomweb.get(what, 'application/dicom+json')).text()).replaceAll(dicomweb.baseUrl, '');
+      const zip = await dicomweb.get(path, 'application/zip');
+      const picture = await dicomweb.get(`${pathOf(photograph.ref)}/rendered`, 'image/png');
+      return {
+        studies: await text('/studies?PatientID=WAY-1'),
+        series: await text(`${path}/series`),
+        instances: await text(`${path}/instances`),
+        metadata: await text(`${path}/metadata`),
+        parts: (await dicomweb.parts(path)).map(({ headers, body }) => [headers.get('content-type'), sha256(body)]),
+        zip: sha256(Buffer.from(await zip.arrayBuffer())),
+        picture: sha256(Buffer.from(await picture.arrayBuffer())),
+      };
+    };
+    expect(await answers(onSite)).toEqual(await answers(system.dicomweb));
   });
 
   it('lets no second process work on the same folder', async () => {
