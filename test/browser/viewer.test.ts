@@ -35,12 +35,16 @@ describe.skipIf(!hasBrowser)('OHIF in Chromium', () => {
   let gateway: Gateway;
   let browser: Browser;
   let page: Page;
+  let closeCloud: (() => Promise<void>) | undefined;
+  /** Answers of DICOMweb to the page that are errors. */
+  let failures: string[];
   const study = createDemoStudy(SLICES, Date.UTC(2026, 0, 2, 3, 4, 5));
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'archipel-'));
     await mkdir(screenshots, { recursive: true });
-    const viewer: ViewerState = { kind: 'ready', folder: await ensureViewer(join(root, 'data/viewer'), console.log) };
+    const viewerFolder = await ensureViewer(join(root, 'data/viewer'), console.log);
+    const viewer: ViewerState = { kind: 'ready', folder: viewerFolder };
     cloud = await startLocalCloud({
       folder: join(folder, 'cloud'),
       host: '127.0.0.1',
@@ -49,22 +53,24 @@ describe.skipIf(!hasBrowser)('OHIF in Chromium', () => {
       viewer: () => viewer,
       log: silentLogger,
     });
+    closeCloud = cloud.close;
     const settings = readEdgeSettings({
       ARCHIPEL_EDGE_DATA: join(folder, 'edge'),
       ARCHIPEL_EDGE_CLOUD_URL: cloud.url,
       ARCHIPEL_EDGE_DICOM_PORT: '0',
       ARCHIPEL_EDGE_HTTP_PORT: '0',
+      ARCHIPEL_EDGE_VIEWER_FOLDER: viewerFolder,
     });
     gateway = await startGateway(settings, silentLogger);
     await send();
     browser = await chromium.launch({ executablePath, args: [...quiet, ...graphics] });
-    page = await browser.newPage({ viewport: { width: 1400, height: 900 } });
+    await openPage();
   });
 
   afterAll(async () => {
     await browser?.close();
     await gateway?.close();
-    await cloud?.close();
+    await closeCloud?.();
     await rm(folder, { recursive: true, force: true });
   });
 
@@ -81,6 +87,15 @@ describe.skipIf(!hasBrowser)('OHIF in Chromium', () => {
     const url = `${cloud.url}/dicomweb/studies/${study.studyInstanceUid}/instances?limit=100`;
     while (((await (await fetch(url)).json()) as unknown[]).length < SLICES)
       await new Promise((r) => setTimeout(r, 200));
+  }
+
+  async function openPage(): Promise<void> {
+    page = await browser.newPage({ viewport: { width: 1400, height: 900 } });
+    failures = [];
+    page.on('response', (response) => {
+      if (response.status() >= 400 && response.url().includes('/dicomweb'))
+        failures.push(`${response.status()} ${new URL(response.url()).pathname}`);
+    });
   }
 
   /** The share of pixels of a part of the page that are neither black nor one flat colour. */
@@ -110,11 +125,6 @@ describe.skipIf(!hasBrowser)('OHIF in Chromium', () => {
   }
 
   it('lists the study, opens it and shows the head', async () => {
-    const failures: string[] = [];
-    page.on('response', (response) => {
-      if (response.status() >= 400 && response.url().includes('/dicomweb'))
-        failures.push(`${response.status()} ${new URL(response.url()).pathname}`);
-    });
     await page.goto(`${cloud.url}/`);
     const row = page.getByText('Phantom^Head').or(page.getByText('Phantom, Head')).first();
     await row.waitFor({ timeout: 120_000 });
@@ -137,6 +147,18 @@ describe.skipIf(!hasBrowser)('OHIF in Chromium', () => {
     }
     await untilLit(0.2);
     await page.screenshot({ path: join(screenshots, 'viewer.png') });
+    expect(failures).toEqual([]);
+  });
+
+  it('shows it from the gateway alone, when the cloud is gone', async () => {
+    await page.close();
+    await closeCloud?.();
+    closeCloud = undefined;
+    await openPage();
+    await page.goto(`http://127.0.0.1:${gateway.httpPort}/viewer?StudyInstanceUIDs=${study.studyInstanceUid}`);
+    await page.locator('canvas').first().waitFor({ timeout: 120_000 });
+    await untilLit(0.02);
+    await page.screenshot({ path: join(screenshots, 'viewer-on-site.png') });
     expect(failures).toEqual([]);
   });
 });
