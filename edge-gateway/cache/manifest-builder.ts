@@ -3,6 +3,8 @@
  * waits for it: until a pack has its manifest, its instances are served by inspecting them one by one (manifests.ts). What
  * is in line when the gateway ends is found again when somebody reads the pack.
  */
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { ExpectedPack } from '#shared/archive/inspect.ts';
 import { manifestKey, packRefOf } from '#shared/archive/keys.ts';
@@ -10,6 +12,7 @@ import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { PackRef } from '#shared/archive/records.ts';
 import type { Logger } from '#shared/log.ts';
 import type { DiskPackStore } from './disk-pack-store.ts';
+import { errorCode, temporaryFolderOf } from './files.ts';
 import type { ManifestAnswer, ManifestWorkerSettings } from './manifest-worker.ts';
 import { workerModule } from './worker-module.ts';
 
@@ -34,9 +37,12 @@ export class ManifestBuilder {
   #running: Promise<void> | undefined;
   #wake: (() => void) | undefined;
   #closed = false;
+  readonly #swept: Promise<void>;
 
+  /** One to a disk pack store, whose folder no other process works on: it removes what an earlier one left half written. */
   constructor(options: ManifestBuilderOptions) {
     this.#options = options;
+    this.#swept = this.#sweep();
   }
 
   /** Puts a pack in line; nothing happens later if it turns out to be open, or to have its manifest. */
@@ -49,6 +55,7 @@ export class ManifestBuilder {
 
   /** Resolves when the line is empty. */
   async idle(): Promise<void> {
+    await this.#swept;
     while (this.#running !== undefined) await this.#running;
   }
 
@@ -68,6 +75,7 @@ export class ManifestBuilder {
 
   async #run(): Promise<void> {
     const { log } = this.#options;
+    await this.#swept;
     let thread: BuilderThread | undefined;
     for (const [packId, ref] of this.#waiting) {
       while (this.#options.isBusy() && !this.#closed) await this.#pause(BUSY_PAUSE_MS);
@@ -87,6 +95,16 @@ export class ManifestBuilder {
       }
     }
     thread?.end();
+  }
+
+  async #sweep(): Promise<void> {
+    const folder = temporaryFolderOf(this.#options.root);
+    try {
+      for (const name of await readdir(folder)) await rm(join(folder, name), { force: true });
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT')
+        this.#options.log.warn({ err: error }, 'what an earlier process left half written could not be removed');
+    }
   }
 
   /** What is known of the pack if it is sealed and has no manifest yet. */

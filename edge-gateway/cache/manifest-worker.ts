@@ -36,7 +36,8 @@ async function store(packs: DiskPackStore, pack: ExpectedPack): Promise<Manifest
 
 if (parentPort !== null) {
   const port = parentPort;
-  // On Linux a thread has a priority of its own; elsewhere this would be the whole process.
+  // On Linux a thread has a priority of its own (the threads for the disk are older and keep theirs); elsewhere this
+  // would be the whole process.
   if (process.platform === 'linux') setPriority(0, LOWEST_PRIORITY);
   const packs = createDiskPackStore({ root: (workerData as ManifestWorkerSettings).root });
   port.on('message', async (pack: ExpectedPack) => port.postMessage(await store(packs, pack)));

@@ -2,7 +2,8 @@
  * Entries of packs that have no manifest yet, and the manifests of sealed ones: read while packs grow, are sealed and move,
  * kept once and within bounds, never made of damaged bytes, and never in the way of senders.
  */
-import { open } from 'node:fs/promises';
+import { mkdir, open, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { createPackManifests, type PackManifests, type PackManifestsOptions } from '#edge-gateway/cache/manifests.ts';
 import { inspectPack } from '#shared/archive/inspect.ts';
@@ -201,6 +202,18 @@ describe('the manifest of a sealed pack', () => {
     expect((await storedManifest(receiving, good)).entries.length).toBe(1);
     expect(faults.length).toBe(1);
     expect(faults[0]).toMatch(/checksum-mismatch|damaged/);
+    await manifests.close();
+  });
+
+  it('leaves nothing half written behind by a process that was killed', async () => {
+    await using receiving = await Receiving.start();
+    const leftovers = join(receiving.folder, 'packs/.incoming');
+    await mkdir(leftovers, { recursive: true });
+    await writeFile(join(leftovers, 'half'), 'of a manifest');
+    const { manifests, faults } = manifestsOf(receiving);
+    await manifests.idle();
+    expect(await readdir(leftovers)).toEqual([]);
+    expect(faults).toEqual([]);
     await manifests.close();
   });
 
