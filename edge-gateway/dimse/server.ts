@@ -12,6 +12,7 @@ import { Association, type AssociationEnd, type AssociationLimits } from './asso
 import { CommandField } from './command-set.ts';
 import { echoService } from './echo.ts';
 import { createFindService } from './find.ts';
+import { createGetService } from './get.ts';
 import type { NegotiationPolicy } from './negotiation.ts';
 import { DEFAULT_MAX_PDU_BYTES } from './pdu.ts';
 import type { Service } from './service.ts';
@@ -155,6 +156,7 @@ function queryRetrieveServices({ queryRetrieve, aeTitle }: DimseServerOptions): 
   if (queryRetrieve === undefined) return [];
   const { archive, tenant, maxFindResults = 100_000 } = queryRetrieve;
   return [
+    [CommandField.CGetRequest, createGetService({ archive, tenant })],
     [
       CommandField.CFindRequest,
       createFindService({ index: archive.index, tenant, aeTitle, maxResults: maxFindResults }),

@@ -1,0 +1,149 @@
+/**
+ * The data set of a stored instance on its way to a peer: read from its pack as it lies there, or converted as it is read
+ * where the peer took another uncompressed transfer syntax (PS3.5 Annex A). Small ones are read whole before anything is
+ * said, so that what cannot be read fails alone; large ones are streamed.
+ */
+import { pipeline, Readable } from 'node:stream';
+import { createInflateRaw } from 'node:zlib';
+import type { PackStore } from '#shared/archive/ports.ts';
+import { ReEncoder } from '#shared/dicom/re-encoder.ts';
+import {
+  EXPLICIT_VR_BIG_ENDIAN,
+  EXPLICIT_VR_LITTLE_ENDIAN,
+  IMPLICIT_VR_LITTLE_ENDIAN,
+  type TransferSyntax,
+  transferSyntaxOf,
+} from '#shared/dicom/transfer-syntax.ts';
+import { ArchiveError } from '#shared/errors.ts';
+import type { AcceptedContext } from './negotiation.ts';
+import type { StoredInstance } from './retrieve-selection.ts';
+
+const WHOLE_BYTES = 4 * 1024 * 1024;
+
+/** What native data sets can be converted to, best first. */
+export const conversionTargets: readonly string[] = [
+  EXPLICIT_VR_LITTLE_ENDIAN,
+  IMPLICIT_VR_LITTLE_ENDIAN,
+  EXPLICIT_VR_BIG_ENDIAN,
+];
+
+const isNative = (syntax: TransferSyntax): boolean => syntax.codec === 'native' && !syntax.encapsulated;
+
+/** Whether a stored data set can also be sent in one of `conversionTargets`. */
+export const isConvertible = (transferSyntaxUid: string): boolean => isNative(transferSyntaxOf(transferSyntaxUid));
+
+/** The context to send an instance on: the stored transfer syntax before all others. Undefined: the peer took none that will do. */
+export function contextFor(
+  instance: Pick<StoredInstance, 'sopClassUid' | 'transferSyntaxUid'>,
+  contexts: readonly AcceptedContext[],
+): AcceptedContext | undefined {
+  const own = contexts.filter(({ abstractSyntax }) => abstractSyntax === instance.sopClassUid);
+  const syntaxes = isConvertible(instance.transferSyntaxUid)
+    ? [instance.transferSyntaxUid, ...conversionTargets]
+    : [instance.transferSyntaxUid];
+  for (const uid of syntaxes) {
+    const context = own.find(({ transferSyntaxUid }) => transferSyntaxUid === uid);
+    if (context !== undefined) return context;
+  }
+  return undefined;
+}
+
+export interface OutgoingDataSet {
+  readonly bytes: Uint8Array | AsyncIterable<Uint8Array>;
+  /** To be called in the end, whether it was read or not. */
+  close(): Promise<void>;
+}
+
+/**
+ * Reads at least the beginning before it resolves. Errors: those of PackStore; `bad-dicom` for one that cannot be followed in
+ * order to convert it, or has an odd length (PS3.5 §7.1.1). Both may also come later, out of `bytes`.
+ */
+export async function openDataSet(
+  packs: PackStore,
+  instance: StoredInstance,
+  transferSyntaxUid: string,
+): Promise<OutgoingDataSet> {
+  const stored = transferSyntaxOf(instance.transferSyntaxUid);
+  const isAsStored = instance.transferSyntaxUid === transferSyntaxUid;
+  if (isAsStored && instance.lengthBytes % 2 !== 0 && !stored.deflated)
+    throw new ArchiveError('bad-dicom', 'the data set has an odd length and cannot be sent');
+  const { packKey, offsetBytes, lengthBytes } = instance;
+  const range = { offsetBytes, lengthBytes };
+  const isSmall = lengthBytes <= WHOLE_BYTES;
+  const source = isSmall ? once(await packs.read(packKey, range)) : pieces(await packs.stream(packKey, range));
+  const outgoing = isAsStored
+    ? padded(source, stored.deflated && lengthBytes % 2 !== 0)
+    : converted(stored.deflated ? inflated(source) : source, stored, transferSyntaxOf(transferSyntaxUid));
+  if (isSmall && !stored.deflated) return { bytes: await gathered(outgoing), close: async () => {} };
+  return begun(outgoing);
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, void> {
+  yield bytes;
+}
+
+async function* pieces(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, void> {
+  const reader = stream.getReader();
+  let isDone = false;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      isDone = done;
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    if (!isDone) await reader.cancel().catch(() => {});
+  }
+}
+
+/** PS3.5 §A.5: a deflated data set of odd length is followed by a NUL. */
+async function* padded(source: AsyncGenerator<Uint8Array>, isOdd: boolean): AsyncGenerator<Uint8Array, void, void> {
+  yield* source;
+  if (isOdd) yield new Uint8Array(1);
+}
+
+async function* inflated(source: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array, void, void> {
+  const inflate = createInflateRaw({ chunkSize: 256 * 1024 });
+  // An error of either reaches whoever reads.
+  pipeline(Readable.from(source), inflate, () => {});
+  try {
+    for await (const piece of inflate) yield piece as Uint8Array;
+  } catch (error) {
+    if (error instanceof ArchiveError) throw error;
+    throw new ArchiveError('bad-dicom', 'the deflated data set cannot be inflated', {}, error);
+  } finally {
+    inflate.destroy();
+  }
+}
+
+async function* converted(
+  source: AsyncGenerator<Uint8Array>,
+  from: TransferSyntax,
+  to: TransferSyntax,
+): AsyncGenerator<Uint8Array, void, void> {
+  const encoder = new ReEncoder(from, to);
+  for await (const piece of source) yield* encoder.push(piece);
+  yield* encoder.end();
+}
+
+async function gathered(source: AsyncGenerator<Uint8Array>): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  for await (const part of source) parts.push(part);
+  return parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts);
+}
+
+/** Its first piece is read: a pack that is not there is found out before a message has begun. */
+async function begun(source: AsyncGenerator<Uint8Array>): Promise<OutgoingDataSet> {
+  const first = await source.next();
+  async function* bytes(): AsyncGenerator<Uint8Array, void, void> {
+    if (first.done !== true) yield first.value;
+    yield* source;
+  }
+  return {
+    bytes: bytes(),
+    close: async () => {
+      await source.return(undefined);
+    },
+  };
+}
