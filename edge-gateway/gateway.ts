@@ -82,7 +82,7 @@ export async function startGateway(
     port: settings.dicomPort,
     aeTitle: settings.aeTitle,
     receiver,
-    queryRetrieve: { archive, tenant },
+    queryRetrieve: { archive, tenant, remoteAes: settings.remoteAes, maxFindResults: settings.maxFindResults },
     log: log.child({ part: 'dimse' }),
   });
   const lan = createLan({

@@ -12,6 +12,29 @@ const aeTitle = z
   .refine((text) => text.trim() !== '', 'must not be blank')
   .transform((text) => text.trim());
 
+/** Other AEs by title: `NAME=host:port,NAME2=[::1]:104`; a name stands once. */
+const remoteAes = z
+  .string()
+  .default('')
+  .transform((text, context): ReadonlyMap<string, { readonly host: string; readonly port: number }> => {
+    const found = new Map<string, { host: string; port: number }>();
+    for (const entry of text.split(',').map((part) => part.trim())) {
+      if (entry === '') continue;
+      const parts = /^([\x20-\x5b\x5d-\x7e]{1,16})=(\[[0-9A-Fa-f:.]+\]|[^\s:[\]=]+):(\d{1,5})$/.exec(entry);
+      const [name, host, number] = [parts?.[1]?.trim() ?? '', parts?.[2] ?? '', Number(parts?.[3])];
+      const isWrong = name === '' || host === '' || !(number >= 1 && number <= 65_535);
+      if (isWrong || found.has(name)) {
+        const message = isWrong
+          ? 'must be a list such as PACS=10.0.0.5:104,VIEWER=viewer.example:11112'
+          : `names ${name} twice`;
+        context.addIssue({ code: 'custom', message });
+        return z.NEVER;
+      }
+      found.set(name, { host: host.replace(/^\[|\]$/g, ''), port: number });
+    }
+    return found;
+  });
+
 const port = z.coerce.number().int().min(0).max(65_535);
 
 const variables = z.object({
@@ -31,6 +54,8 @@ const variables = z.object({
   ARCHIPEL_EDGE_DISK_RESERVE_MB: z.coerce.number().int().min(16).default(1024),
   ARCHIPEL_EDGE_LAN_ACCESS: z.enum(['loopback', 'open']).default('loopback'),
   ARCHIPEL_EDGE_VIEWER_FOLDER: z.string().min(1).optional(),
+  ARCHIPEL_EDGE_REMOTE_AES: remoteAes,
+  ARCHIPEL_EDGE_MAX_FIND_RESULTS: z.coerce.number().int().min(1).default(100_000),
   ARCHIPEL_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 
@@ -48,6 +73,10 @@ export interface EdgeSettings {
   readonly lanAccess: 'loopback' | 'open';
   /** Of the viewer's built pages, which may come later than the gateway; undefined: no viewer here. */
   readonly viewerFolder: string | undefined;
+  /** Where C-MOVE may send to, by AE title. */
+  readonly remoteAes: ReadonlyMap<string, { readonly host: string; readonly port: number }>;
+  /** Answers to one C-FIND. */
+  readonly maxFindResults: number;
   readonly logLevel: LogLevel;
 }
 
@@ -73,6 +102,8 @@ export function readEdgeSettings(
     diskReserveBytes: s.ARCHIPEL_EDGE_DISK_RESERVE_MB * 1024 * 1024,
     lanAccess: s.ARCHIPEL_EDGE_LAN_ACCESS,
     viewerFolder: s.ARCHIPEL_EDGE_VIEWER_FOLDER === undefined ? undefined : resolve(s.ARCHIPEL_EDGE_VIEWER_FOLDER),
+    remoteAes: s.ARCHIPEL_EDGE_REMOTE_AES,
+    maxFindResults: s.ARCHIPEL_EDGE_MAX_FIND_RESULTS,
     logLevel: s.ARCHIPEL_LOG_LEVEL,
   };
 }

@@ -79,6 +79,8 @@ export interface InstanceToStore {
   readonly transferSyntaxUid: string;
   /** Without File Meta; of even length. Pieces must not be written to after they were handed over. */
   readonly dataSet: Uint8Array | AsyncIterable<Uint8Array>;
+  /** Whose C-MOVE makes us store it (PS3.7 §9.1.1.1). */
+  readonly moveOriginator?: { readonly aeTitle: string; readonly messageId: number };
 }
 
 /**
@@ -185,7 +187,7 @@ export class RequestorAssociation implements UpperLayerHandler {
    * A failure in the middle of a data set aborts the association: it cannot be taken up again.
    */
   store(instance: InstanceToStore): Promise<StatusAnswer> {
-    const { sopClassUid, sopInstanceUid, transferSyntaxUid, dataSet } = instance;
+    const { sopClassUid, sopInstanceUid, transferSyntaxUid, dataSet, moveOriginator } = instance;
     const context = this.#contexts.find(
       (candidate) => candidate.abstractSyntax === sopClassUid && candidate.transferSyntaxUid === transferSyntaxUid,
     );
@@ -196,6 +198,10 @@ export class RequestorAssociation implements UpperLayerHandler {
       priority: 0,
       dataSetType: 1,
       affectedSopInstanceUid: sopInstanceUid,
+      ...(moveOriginator && {
+        moveOriginatorAeTitle: moveOriginator.aeTitle,
+        moveOriginatorMessageId: moveOriginator.messageId,
+      }),
     };
     return this.#request(context, command, dataSet);
   }

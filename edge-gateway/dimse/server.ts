@@ -13,6 +13,7 @@ import { CommandField } from './command-set.ts';
 import { echoService } from './echo.ts';
 import { createFindService } from './find.ts';
 import { createGetService } from './get.ts';
+import { createMoveService, type RemoteAe } from './move.ts';
 import type { NegotiationPolicy } from './negotiation.ts';
 import { DEFAULT_MAX_PDU_BYTES } from './pdu.ts';
 import type { Service } from './service.ts';
@@ -59,6 +60,8 @@ export interface QueryRetrieveOptions {
   readonly tenant: string;
   /** Answers to one C-FIND; beyond it the query ends with A700H. Default 100,000. */
   readonly maxFindResults?: number;
+  /** Where C-MOVE may send to, by AE title. Default: nowhere. */
+  readonly remoteAes?: ReadonlyMap<string, RemoteAe>;
 }
 
 export interface DimseServerOptions {
@@ -154,9 +157,10 @@ export async function createDimseServer(options: DimseServerOptions): Promise<Di
 
 function queryRetrieveServices({ queryRetrieve, aeTitle }: DimseServerOptions): [number, Service][] {
   if (queryRetrieve === undefined) return [];
-  const { archive, tenant, maxFindResults = 100_000 } = queryRetrieve;
+  const { archive, tenant, maxFindResults = 100_000, remoteAes = new Map() } = queryRetrieve;
   return [
     [CommandField.CGetRequest, createGetService({ archive, tenant })],
+    [CommandField.CMoveRequest, createMoveService({ archive, tenant, aeTitle, remoteAes })],
     [
       CommandField.CFindRequest,
       createFindService({ index: archive.index, tenant, aeTitle, maxResults: maxFindResults }),

@@ -55,7 +55,7 @@ export async function runSubOperations(options: SubOperationsOptions): Promise<A
   };
   const clock = setInterval(() => {
     if (performance.now() - saidAtMs >= PENDING_AT_LEAST_MS - PENDING_AT_MOST_MS) void sayPending();
-  }, PENDING_AT_LEAST_MS / 2);
+  }, PENDING_AT_LEAST_MS / 4);
   try {
     for (const instance of instances) {
       if (exchange.cancelled.aborted) break;

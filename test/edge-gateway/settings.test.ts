@@ -35,6 +35,22 @@ describe('the gateway settings', () => {
     expect(() => readEdgeSettings({ ARCHIPEL_EDGE_AE_TITLE: title })).toThrow(/ARCHIPEL_EDGE_AE_TITLE/);
   });
 
+  it('read the table of other AEs', () => {
+    const { remoteAes } = readEdgeSettings({ ARCHIPEL_EDGE_REMOTE_AES: 'PACS=10.0.0.5:104, VIEW 2=[::1]:11112 ,' });
+    expect([...remoteAes]).toEqual([
+      ['PACS', { host: '10.0.0.5', port: 104 }],
+      ['VIEW 2', { host: '::1', port: 11112 }],
+    ]);
+    expect(readEdgeSettings({}).remoteAes.size).toBe(0);
+  });
+
+  it.each(['PACS', 'PACS=host', 'PACS=host:0', 'PACS=host:70000', 'SEVENTEEN LETTERS=h:1', '=h:1', 'A=h:1,A=g:2'])(
+    'refuse the table %j',
+    (table) => {
+      expect(() => readEdgeSettings({ ARCHIPEL_EDGE_REMOTE_AES: table })).toThrow(/ARCHIPEL_EDGE_REMOTE_AES/);
+    },
+  );
+
   it('trim the AE title, as the standard does', () => {
     expect(readEdgeSettings({ ARCHIPEL_EDGE_AE_TITLE: ' GATE ' }).aeTitle).toBe('GATE');
   });
