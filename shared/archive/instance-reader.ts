@@ -4,6 +4,7 @@
  * object is stored; one that cannot be identified is refused. The same for the gateway, its recovery and the cloud.
  */
 import { createHash } from 'node:crypto';
+import type { DataSet } from '../dicom/data-set.ts';
 import { toDicomJson } from '../dicom/dicom-json.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
 import { type Header, type HeaderOptions, HeaderReader } from '../dicom/part10.ts';
@@ -22,6 +23,15 @@ export interface Announced {
   readonly sopClassUid: string | undefined;
   readonly sopInstanceUid: string | undefined;
 }
+
+/**
+ * Of one indexed attribute and of all of them together, as encoded. A name in a sequence is a hundred times its bytes as an
+ * object, and an index must never be handed a record that it cannot take: what is longer is archived, and not searched for.
+ */
+const MAX_INDEXED_BYTES = 16 * 1024;
+const MAX_INDEXED_TOTAL_BYTES = 32 * 1024;
+/** Values of VR PN in a data set: as JSON each is an object, so that a header of the longest kind would fill the memory. */
+const MAX_PERSON_NAMES = 100_000;
 
 /** Bytes kept for a second look at a data set that cannot be read to its end: attributes that identify come early. */
 const SECOND_LOOK_BYTES = 1024 * 1024;
@@ -73,7 +83,9 @@ export class InstanceReader {
   #try(step: () => boolean): void {
     try {
       if (!step()) return;
-      this.#header = this.#reader.header;
+      const { header } = this.#reader;
+      checkPersonNames(header.dataSet);
+      this.#header = header;
     } catch (error) {
       if (!isArchiveError(error)) throw error;
       this.#header = isArchiveError(error, 'bad-dicom') ? this.#secondLook(error) : undefined;
@@ -160,7 +172,34 @@ export function trimUid(uid: string): string {
 
 const indexedTags: ReadonlySet<number> = new Set(indexedAttributes.map(({ tag }) => tag));
 
-/** The indexed attributes of all levels, as far as the data set has them: `attributes` of an InstanceRecord. */
-export function indexedAttributesOf(header: Header): DicomJson {
-  return toDicomJson(header.dataSet, { only: indexedTags });
+/** The indexed attributes of all levels, as far as the data set has them and they are not overlong: `attributes` of an InstanceRecord. */
+export function indexedAttributesOf({ dataSet }: Header): DicomJson {
+  const only = new Set<number>();
+  let totalBytes = 0;
+  for (const { tag, lengthBytes } of dataSet.ascending()) {
+    if (!indexedTags.has(tag) || lengthBytes > MAX_INDEXED_BYTES) continue;
+    if (totalBytes + lengthBytes > MAX_INDEXED_TOTAL_BYTES) continue;
+    totalBytes += lengthBytes;
+    only.add(tag);
+  }
+  return toDicomJson(dataSet, { only });
+}
+
+const BACKSLASH = 0x5c;
+
+/** Error `limit-exceeded`. */
+function checkPersonNames(dataSet: DataSet): void {
+  let left = MAX_PERSON_NAMES;
+  const count = (inner: DataSet): void => {
+    for (const { vr, value, items } of inner.ascending()) {
+      if (items !== undefined) for (const item of items) count(item);
+      if (vr !== 'PN' || value === undefined) continue;
+      for (let at = 0; at >= 0; at = value.indexOf(BACKSLASH, at) + 1 || -1) left--;
+      if (left < 0)
+        throw new ArchiveError('limit-exceeded', `The data set has more than ${MAX_PERSON_NAMES} names of persons`, {
+          limit: MAX_PERSON_NAMES,
+        });
+    }
+  };
+  count(dataSet);
 }

@@ -2,7 +2,7 @@
  * Who an instance is when its data set does not say where it belongs, or breaks off before it can.
  */
 import { describe, expect, it } from 'vitest';
-import { InstanceReader, identityOf } from '#shared/archive/instance-reader.ts';
+import { InstanceReader, identityOf, indexedAttributesOf } from '#shared/archive/instance-reader.ts';
 import { isUid } from '#shared/dicom/uid.ts';
 import { defaultElements, encodeElement, type InstanceOptions, makeInstance } from '#test/support/dicom-factory.ts';
 
@@ -63,5 +63,48 @@ describe('an instance without a Study or Series Instance UID', () => {
       end = next;
     }
     expect(identify(dataSet.subarray(0, -3))).toMatchObject(ref);
+  });
+});
+
+describe('a header that is small as bytes and huge as JSON', () => {
+  const sequence = (value: string, count: number): InstanceOptions => ({
+    extra: [
+      {
+        tag: 0x00400275,
+        vr: 'SQ',
+        value: [Array.from({ length: count }, (_, i) => ({ tag: 0x00111000 + i, vr: 'PN', value }))],
+      },
+    ],
+  });
+  const read = (options: InstanceOptions): InstanceReader => {
+    const reader = new InstanceReader({ transferSyntaxUid: '1.2.840.10008.1.2.1' });
+    if (!reader.push(makeInstance(options).dataSet)) reader.end();
+    return reader;
+  };
+
+  it('is refused before anybody makes objects of it', () => {
+    // 2 bytes each, 100 and more as objects.
+    const { header, failure } = read(sequence('a\\'.repeat(32_000), 4));
+    expect(header).toBeUndefined();
+    expect(failure).toMatchObject({ code: 'limit-exceeded' });
+  });
+
+  it('costs the index no more than a few of its attributes', () => {
+    const { header } = read(sequence('\u0001\\'.repeat(30_000), 3));
+    const attributes = header === undefined ? undefined : indexedAttributesOf(header);
+    expect(attributes?.['00100010']).toBeDefined();
+    expect(attributes?.['00400275']).toBeUndefined();
+    expect(JSON.stringify(attributes).length).toBeLessThan(10_000);
+  });
+
+  it('costs the index no more in many attributes than in one', () => {
+    const extra = [0x00080050, 0x00081030, 0x00200010, 0x0008103e, 0x00181030].map((tag) => ({
+      tag,
+      vr: 'LO',
+      value: '\u0001'.repeat(10_000),
+    }));
+    const { header } = read({ extra });
+    const attributes = header === undefined ? {} : indexedAttributesOf(header);
+    expect(JSON.stringify(attributes).length).toBeLessThan(6 * 32 * 1024 + 10_000);
   });
 });
