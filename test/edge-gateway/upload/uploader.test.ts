@@ -16,7 +16,7 @@ import { startUploader, type Uploader } from '#edge-gateway/upload/uploader.ts';
 import { packKey } from '#shared/archive/keys.ts';
 import type { Archive } from '#shared/archive/ports.ts';
 import type { PackRecord, PackState } from '#shared/archive/records.ts';
-import type { StatusRequest, UploadRequest } from '#shared/gateway-api.ts';
+import { MAX_PACK_BYTES, type StatusRequest, uploadRequest } from '#shared/gateway-api.ts';
 import { silentLogger } from '#shared/log.ts';
 
 const tenant = 'hospital';
@@ -85,7 +85,12 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
     return void response.end();
   }
   if (request.url === '/gateway/uploads') {
-    const { packs } = JSON.parse(body.toString()) as UploadRequest;
+    const parsed = uploadRequest.safeParse(JSON.parse(body.toString()));
+    if (!parsed.success) {
+      response.statusCode = 400;
+      return json({ detail: 'The request is not as the contract says.' });
+    }
+    const { packs } = parsed.data;
     const grant = (packId: string) => ({
       kind: 'put',
       packId,
@@ -128,7 +133,7 @@ async function seal(n: number): Promise<PackRecord> {
   return record;
 }
 
-function start(options: { resendAfterMs?: number } = {}): Uploader {
+function start(options: { resendAfterMs?: number; random?: () => number } = {}): Uploader {
   uploader = startUploader({
     tenant,
     archive,
@@ -226,5 +231,36 @@ describe('uploading', () => {
     await untilAll([good], 'archived');
     expect(report().lastError).toBeDefined();
     expect((await archive.index.getPack(tenant, bad))?.state).toBe('sealed');
+  });
+
+  it('brings the others to the cloud when it refuses to hear of one', async () => {
+    const before = await Promise.all(Array.from({ length: 5 }, (_, n) => seal(n)));
+    const bad = await seal(5);
+    await archive.index.updatePack(tenant, bad, ['sealed'], { lengthBytes: MAX_PACK_BYTES + 1 });
+    const behind = await Promise.all(Array.from({ length: 70 }, (_, n) => seal(6 + n)));
+    const { report } = start();
+    await untilAll([...before, ...behind], 'archived');
+    expect(report().lastError).toContain('400');
+    expect((await archive.index.getPack(tenant, bad))?.state).toBe('sealed');
+  });
+
+  it('lets no new pack wait for one that fails again and again', async () => {
+    const bad = await seal(1);
+    await archive.packs.delete(packKey(tenant, bad));
+    // After its first failure it would have a quarter of an hour to wait.
+    const { wake, report } = start({ random: () => 1000 });
+    while (report().lastError === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
+    const record = await seal(2);
+    wake();
+    await untilAll([record], 'archived');
+    expect(report().lastError).toBeDefined();
+  });
+
+  it('announces again what was sent before the clock was set back', async () => {
+    const record = await seal(1);
+    await archive.index.updatePack(tenant, record, ['sealed'], { state: 'sent', sentAtMs: Date.now() + 1e12 });
+    start();
+    await untilAll([record], 'archived');
+    expect(created).toBe(1);
   });
 });
