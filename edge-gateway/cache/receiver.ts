@@ -123,9 +123,11 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
   let closing = false;
 
   async function isKept(record: InstanceRecord): Promise<boolean> {
+    const pack = await index.getPack(tenant, packRefOf(record));
+    // What the cloud would not take, or is known to be damaged, is no safe copy; if it comes again, it goes there anew.
+    if (pack?.state === 'rejected') return false;
     if ((await store.head(packKey(tenant, record))) !== undefined) return true;
     if ((await files.stat(join(openFolder, `${record.packId}.zip`))) !== undefined) return true;
-    const pack = await index.getPack(tenant, packRefOf(record));
     return pack?.state === 'archived';
   }
 

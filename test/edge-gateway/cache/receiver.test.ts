@@ -124,6 +124,23 @@ describe('an instance', () => {
     expect(current?.digest).toBe(rivals[outcomes.findIndex(({ kind }) => kind === 'stored')]?.digest);
   });
 
+  it('whose pack was rejected by the cloud is stored again, and goes there anew', async () => {
+    const made = await at.stored();
+    await at.receiver.flush();
+    const first = await at.index.getInstance(TENANT, made.ref);
+    for (const pack of at.sealed)
+      await at.index.updatePack(TENANT, pack, ['sealed'], { state: 'rejected', reason: 'It came there damaged.' });
+    expect((await at.send(made)).kind).toBe('stored');
+    expect((await at.send(made)).kind).toBe('duplicate');
+    await at.receiver.flush();
+    expect(at.sealed).toHaveLength(2);
+    const second = await at.index.getInstance(TENANT, made.ref);
+    expect(second).toMatchObject({ digest: made.digest, packId: at.sealed[1]?.packId });
+    expect(second?.packId).not.toBe(first?.packId);
+    expect(await at.index.getVersions(TENANT, made.ref)).toHaveLength(1);
+    expect((await at.send(made)).kind).toBe('duplicate');
+  });
+
   it('whose bytes have vanished from the disk is stored again', async () => {
     const made = await at.stored();
     await at.receiver.flush();
