@@ -33,8 +33,15 @@ const MAX_INDEXED_TOTAL_BYTES = 32 * 1024;
 /** Values of VR PN in a data set: as JSON each is an object, so that a header of the longest kind would fill the memory. */
 const MAX_PERSON_NAMES = 100_000;
 
-/** Bytes kept for a second look at a data set that cannot be read to its end: attributes that identify come early. */
+/**
+ * Bytes of the data set that get a second look when it cannot be read to its end: attributes that identify come early. Exactly
+ * so many, however they came: what the gateway takes by them, recovery and the cloud must find in them again.
+ */
 const SECOND_LOOK_BYTES = 1024 * 1024;
+/** Up to the value of the File Meta Information Group Length (PS3.10 §7.1), and what that may be. */
+const GROUP_LENGTH_END_BYTES = 144;
+const MAX_FILE_META_BYTES = 64 * 1024;
+const MAX_SEEN_BYTES = SECOND_LOOK_BYTES + GROUP_LENGTH_END_BYTES + MAX_FILE_META_BYTES;
 
 export class InstanceReader {
   readonly #options: HeaderOptions;
@@ -53,7 +60,7 @@ export class InstanceReader {
   /** Takes the next bytes and keeps views on them. True: further bytes are not needed. Throws nothing but bugs. */
   push(bytes: Uint8Array): boolean {
     if (this.#done) return true;
-    if (this.#seenBytes < SECOND_LOOK_BYTES) {
+    if (this.#seenBytes < MAX_SEEN_BYTES) {
       this.#seen.push(bytes);
       this.#seenBytes += bytes.length;
     }
@@ -102,7 +109,9 @@ export class InstanceReader {
     try {
       const { transferSyntaxUid } = this.#options;
       const reader = new HeaderReader(transferSyntaxUid === undefined ? {} : { transferSyntaxUid });
-      if (!reader.push(Buffer.concat(this.#seen).subarray(0, offsetBytes))) reader.end();
+      const seen = Buffer.concat(this.#seen);
+      const startBytes = transferSyntaxUid === undefined ? fileMetaEndOf(seen) : 0;
+      if (!reader.push(seen.subarray(0, Math.min(offsetBytes, startBytes + SECOND_LOOK_BYTES)))) reader.end();
       const { header } = reader;
       const tolerated = [...header.tolerated, `The data set cannot be read beyond byte ${offsetBytes}`];
       return { ...header, tolerated, isCut: true };
@@ -111,6 +120,13 @@ export class InstanceReader {
       throw second;
     }
   }
+}
+
+/** Where the data set of a Part 10 file begins, by its group length; 0 where it has none. */
+function fileMetaEndOf(file: Buffer): number {
+  if (file.length < GROUP_LENGTH_END_BYTES || file.toString('latin1', 128, 132) !== 'DICM') return 0;
+  const groupBytes = file.readUInt32LE(GROUP_LENGTH_END_BYTES - 4);
+  return groupBytes > MAX_FILE_META_BYTES ? 0 : GROUP_LENGTH_END_BYTES + groupBytes;
 }
 
 /**

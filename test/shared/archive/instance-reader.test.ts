@@ -2,6 +2,7 @@
  * Who an instance is when its data set does not say where it belongs, or breaks off before it can.
  */
 import { describe, expect, it } from 'vitest';
+import { EntryInspector, entryNameOf } from '#shared/archive/entry-inspector.ts';
 import { InstanceReader, identityOf, indexedAttributesOf } from '#shared/archive/instance-reader.ts';
 import { isUid } from '#shared/dicom/uid.ts';
 import { defaultElements, encodeElement, type InstanceOptions, makeInstance } from '#test/support/dicom-factory.ts';
@@ -106,5 +107,62 @@ describe('a header that is small as bytes and huge as JSON', () => {
     const { header } = read({ extra });
     const attributes = header === undefined ? {} : indexedAttributesOf(header);
     expect(JSON.stringify(attributes).length).toBeLessThan(6 * 32 * 1024 + 10_000);
+  });
+});
+
+describe('a data set that cannot be read to its end', () => {
+  const unreadable = Buffer.from('290020005554' + '0000' + 'ffffffff', 'hex');
+  const pieces = (bytes: Uint8Array, firstBytes: number, thenBytes: number): Uint8Array[] => {
+    const all = [bytes.subarray(0, firstBytes)];
+    for (let at = firstBytes; at < bytes.length; at += thenBytes) all.push(bytes.subarray(at, at + thenBytes));
+    return all;
+  };
+
+  it('is taken or refused the same by all who read it, in whatever pieces it comes', () => {
+    const verdicts = new Set<string>();
+    for (const beforeKibibytes of [200, 1000, 1020, 1060, 1200, 1500]) {
+      const extra = Array.from({ length: beforeKibibytes / 20 }, (_, i) => ({
+        tag: 0x00091000 + i,
+        vr: 'LT',
+        value: 'x'.repeat(20 * 1024),
+      }));
+      const { ref, sopClassUid, file, dataSet } = makeInstance({ pixels: 'none', extra });
+      const tail = Buffer.concat([unreadable, Buffer.alloc(1000, 0x41)]);
+      const found = (read: () => string): string => {
+        try {
+          return read();
+        } catch (error) {
+          return (error as { code: string }).code;
+        }
+      };
+      const seen = new Set<string>();
+      for (const [firstBytes, thenBytes] of [
+        [65_536, 65_536],
+        [100_000, 262_144],
+        [300_000, 524_288],
+        [1_048_576, 1_048_576],
+        [4_000_000, 4_000_000],
+      ] as const) {
+        const reader = new InstanceReader({ transferSyntaxUid: '1.2.840.10008.1.2.1' });
+        for (const piece of pieces(Buffer.concat([dataSet, tail]), firstBytes, thenBytes)) reader.push(piece);
+        reader.end();
+        seen.add(
+          found(() => {
+            if (reader.header === undefined) throw reader.failure;
+            return identityOf(reader.header, { sopClassUid, sopInstanceUid: undefined }).studyInstanceUid;
+          }),
+        );
+        const whole = Buffer.concat([file, tail]);
+        const inspector = new EntryInspector(whole.length);
+        for (const piece of pieces(whole, firstBytes, thenBytes)) inspector.push(piece);
+        const name = entryNameOf(ref.sopInstanceUid);
+        const place = { headerOffsetBytes: 0, offsetBytes: 60, lengthBytes: whole.length };
+        const entry = { name, crc32: 0, dosTime: 0, ...place };
+        seen.add(found(() => inspector.end('hospital', 'pack', entry).record.studyInstanceUid));
+      }
+      expect([...seen], `${beforeKibibytes} KiB`).toHaveLength(1);
+      verdicts.add(seen.has(ref.studyInstanceUid) ? 'taken' : 'refused');
+    }
+    expect([...verdicts]).toEqual(['taken', 'refused']);
   });
 });
