@@ -14,6 +14,7 @@ export interface BodySource {
 /** Nothing runs before the first pull; cancelling waits for what is being read and ends the source. */
 export function streamOf(bytes: BodySource, log: Logger): ReadableStream<Uint8Array> {
   let reading: Promise<unknown> = Promise.resolve();
+  let cancelled = false;
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
@@ -21,6 +22,8 @@ export function streamOf(bytes: BodySource, log: Logger): ReadableStream<Uint8Ar
           const next = bytes.next();
           reading = next.catch(() => {});
           const { done, value } = await next;
+          // A client that left while this was read is nothing to report.
+          if (cancelled) return;
           if (done === true) controller.close();
           else controller.enqueue(value);
         } catch (error) {
@@ -30,6 +33,7 @@ export function streamOf(bytes: BodySource, log: Logger): ReadableStream<Uint8Ar
         }
       },
       async cancel() {
+        cancelled = true;
         await reading;
         await bytes.return();
       },
