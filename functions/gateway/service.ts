@@ -132,6 +132,9 @@ function settledAnswer(
 }
 
 async function readBody<T extends z.ZodType>(request: Request, schema: T): Promise<z.infer<T>> {
+  // A page of another origin may send what a form can send, unasked; JSON it may not (the Fetch standard's CORS-safelisted types).
+  if (!/^application\/json *(;|$)/i.test(request.headers.get('content-type') ?? ''))
+    throw new ArchiveError('unsupported-media-type', 'Send the body as Content-Type: application/json.');
   const declared = Number(request.headers.get('content-length') ?? 0);
   if (declared > MAX_BODY_BYTES)
     throw new ArchiveError('too-large', `The body may have ${MAX_BODY_BYTES} bytes at most; name fewer packs.`);

@@ -51,15 +51,24 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-const post = (path: string, body: unknown): Promise<Response> =>
+const post = (path: string, body: unknown, contentType = 'application/json'): Promise<Response> =>
   service(
     new Request(`http://cloud${path}`, {
       method: 'POST',
+      headers: { 'content-type': contentType },
       body: typeof body === 'string' ? body : JSON.stringify(body),
     }),
   );
 
 describe('POST /gateway/uploads', () => {
+  it('takes nothing that a page of another origin could send as a form', async () => {
+    for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=a', '']) {
+      expect((await post('/gateway/uploads', { packs: [pack] }, type)).status).toBe(415);
+    }
+    expect(granted).toEqual([]);
+    expect((await post('/gateway/uploads', { packs: [pack] }, 'application/json; charset=utf-8')).status).toBe(200);
+  });
+
   it('grants a PUT to the key of the pack and keeps what was announced', async () => {
     const response = await post('/gateway/uploads', { packs: [pack] });
     expect(response.status).toBe(200);
