@@ -9,6 +9,7 @@ import { createDiskPackStore } from '#edge-gateway/cache/disk-pack-store.ts';
 import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
 import { createSqliteQueue } from '#edge-gateway/cache/sqlite-queue.ts';
 import { serveHttp } from '#edge-gateway/http/host.ts';
+import { isOwnName } from '#edge-gateway/http/own-name.ts';
 import { createViewerPages, type ViewerState } from '#edge-gateway/http/viewer-pages.ts';
 import { createGatewayService } from '#functions/gateway/service.ts';
 import { createIngestStep, type PackArrived } from '#functions/ingest/step.ts';
@@ -16,6 +17,8 @@ import { createRenderService } from '#functions/render/service.ts';
 import { createRetrieveService } from '#functions/retrieve/service.ts';
 import { createSearchService } from '#functions/search/service.ts';
 import type { Archive } from '#shared/archive/ports.ts';
+import { problemResponse } from '#shared/dicomweb/problem.ts';
+import { ArchiveError } from '#shared/errors.ts';
 import { createRenderPool } from '#shared/imaging/render-pool.ts';
 import type { Logger } from '#shared/log.ts';
 import { type FunctionRow, functions } from '../functions.ts';
@@ -88,7 +91,7 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
     for (const pipeline of pipelines) pipeline.wake();
   };
 
-  const app = new Hono();
+  const app = new Hono({ strict: false }); // with a slash at the end too, as the Service itself
   for (const row of functions) {
     if (row.trigger.kind !== 'http') continue;
     const service = httpServices[row.name as keyof typeof httpServices];
@@ -101,7 +104,9 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
   const viewer = createViewerPages(options.viewer);
   app.all('*', (context) => viewer(context.req.raw));
 
-  const server = await serveHttp({ host, port: options.port, service: async (request) => app.fetch(request), log });
+  const service = async (request: Request): Promise<Response> =>
+    isOwnName(request) ? app.fetch(request) : problemResponse(notByThisName(), log);
+  const server = await serveHttp({ host, port: options.port, service, log });
   url = `http://${host}:${server.port}`;
   return {
     url,
@@ -115,3 +120,10 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
     },
   };
 }
+
+/** Who asks is not checked, so only this machine may. */
+const notByThisName = (): ArchiveError =>
+  new ArchiveError(
+    'forbidden',
+    'This archive answers under localhost or an address; a proxy before it must send that as Host and the name in X-Forwarded-Host.',
+  );

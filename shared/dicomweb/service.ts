@@ -68,12 +68,7 @@ export function createDicomwebService(options: DicomwebOptions): Service {
       }
       const url = new URL(request.url);
       const resource = resourceOf(url.pathname);
-      if (resource === undefined || !parts.has(servicePartOf(resource))) {
-        throw new ArchiveError(
-          'not-found',
-          'No DICOMweb resource has this path; the conformance statement lists those there are.',
-        );
-      }
+      if (resource === undefined) throw noResource();
       const ref = 'ref' in resource ? resource.ref : resource.within;
       // The query string may name a patient: it never reaches the log.
       requestLog = log.child({ resource: resource.kind, ...(ref && logFieldsOf(ref)) });
@@ -81,6 +76,8 @@ export function createDicomwebService(options: DicomwebOptions): Service {
       if (request.method !== 'GET' && request.method !== 'HEAD') {
         throw new ArchiveError('method-not-allowed', `This resource answers ${allow}.`, { allow });
       }
+      // Behind the methods: they are the same whichever part a deployment sends them to.
+      if (!parts.has(servicePartOf(resource))) throw noResource();
       const tenant = tenantOf(request);
       const context = { request, query: url.searchParams, tenant, baseUrl: baseUrlOf(request), log: requestLog };
       return await handle(context, resource);
@@ -99,6 +96,9 @@ export function createDicomwebService(options: DicomwebOptions): Service {
     return response;
   };
 }
+
+const noResource = (): ArchiveError =>
+  new ArchiveError('not-found', 'No DICOMweb resource has this path; the conformance statement lists those there are.');
 
 function createHandler(settings: DicomwebOptions): Handler {
   const { archive, render, manifestCacheBytes = 64 * MIB, inspectEntry } = settings;

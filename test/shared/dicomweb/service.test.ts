@@ -231,6 +231,16 @@ describe('parts', () => {
     expect(await statuses(createRenderService(options))).toEqual([404, 404, 404, 404, 200, 200]);
   });
 
+  it('refuse methods alike, whichever of them a request reaches', async () => {
+    for (const part of ['search', 'retrieve', 'render'] as const) {
+      const one = serviceOver(fixture, { parts: [part] });
+      for (const resource of ['/studies', path, `${path}/rendered`]) {
+        const response = await ask(one, resource, {}, 'POST');
+        expect([response.status, response.headers.get('allow')]).toEqual([405, 'GET, HEAD, OPTIONS']);
+      }
+    }
+  });
+
   it('keep tenants apart', async () => {
     const other = serviceOver(fixture, { tenantOf: () => 'other' });
     expect(await (await ask(other, '/studies')).json()).toEqual([]);

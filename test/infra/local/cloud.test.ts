@@ -1,0 +1,69 @@
+/**
+ * The local cloud as a whole: one DICOMweb however many functions serve it, and nobody else's pages.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type LocalCloud, startLocalCloud } from '#infra/local/cloud.ts';
+import { silentLogger } from '#shared/log.ts';
+
+let folder: string;
+let cloud: LocalCloud;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'archipel-'));
+  cloud = await startLocalCloud({
+    folder,
+    host: '127.0.0.1',
+    port: 0,
+    tenant: 'default',
+    viewer: () => ({ kind: 'missing', reason: 'there is none in this test.' }),
+    log: silentLogger,
+  });
+});
+afterAll(async () => {
+  await cloud.close();
+  await rm(folder, { recursive: true });
+});
+
+/** fetch() sets Host by itself. */
+function statusOf(path: string, host: string, method = 'GET'): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    const asking = request(`${cloud.url}${path}`, { method, headers: { host } }, (answer) => {
+      answer.resume();
+      resolve(answer.statusCode);
+    });
+    asking.on('error', reject);
+    asking.end();
+  });
+}
+
+describe('the local cloud', () => {
+  it('answers nobody who calls it by a name that only leads here', async () => {
+    for (const host of ['rebound.example', 'rebound.example:8080', '127.0.0.1.rebound.example', 'localhost.example']) {
+      for (const [path, method] of [
+        ['/dicomweb/studies', 'GET'],
+        ['/gateway/uploads', 'POST'],
+        ['/objects/default/1/2/3.zip', 'PUT'],
+        ['/', 'GET'],
+      ] as const) {
+        expect([host, path, await statusOf(path, host, method)]).toEqual([host, path, 403]);
+      }
+    }
+    for (const host of ['localhost', 'localhost:8080', '127.0.0.1:1', '[::1]:8080', '10.0.0.5']) {
+      expect([host, await statusOf('/dicomweb/studies', host)]).toEqual([host, 200]);
+    }
+  });
+
+  it('takes a slash at the end, and refuses methods, on every resource alike', async () => {
+    const instance = '/dicomweb/studies/1.2/series/1.3/instances/1.4';
+    expect(await statusOf('/dicomweb/studies/', 'localhost')).toBe(200);
+    expect(await statusOf('/dicomweb/studies/1.2/series/', 'localhost')).toBe(200);
+    for (const path of ['/dicomweb/studies', '/dicomweb/studies/', `${instance}/rendered`, `${instance}/metadata`]) {
+      expect([path, await statusOf(path, 'localhost', 'POST')]).toEqual([path, 405]);
+      expect([path, await statusOf(path, 'localhost', 'OPTIONS')]).toEqual([path, 204]);
+    }
+  });
+});
