@@ -218,7 +218,10 @@ export function errorCode(error: unknown): string | undefined {
   return typeof code === 'string' ? code : undefined;
 }
 
-/** A disk's error in our terms: `out-of-resources` when space, inodes or descriptors ran out or it cannot be written, else `damaged`. */
+/**
+ * A disk's error in our terms: `out-of-resources` when space, inodes or descriptors ran out or it cannot be written, else
+ * `unavailable`: it says nothing about the bytes, which `damaged` would.
+ */
 export function diskError(error: unknown, doing: string): ArchiveError {
   if (error instanceof ArchiveError) return error;
   const code = errorCode(error);
@@ -236,7 +239,8 @@ export function diskError(error: unknown, doing: string): ArchiveError {
       { code },
       error,
     );
-  return new ArchiveError('damaged', `The disk failed (${code ?? 'unknown error'}) while ${doing}.`, { code }, error);
+  const message = `The disk failed (${code ?? 'unknown error'}) while ${doing}.`;
+  return new ArchiveError('unavailable', message, { code }, error);
 }
 
 /** Temporary names live beside what they become, in a folder that no key can name. */

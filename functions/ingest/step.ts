@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { indexInstances } from '#shared/archive/ingest.ts';
-import { inspectPack } from '#shared/archive/inspect.ts';
+import { type InspectedPack, inspectPack } from '#shared/archive/inspect.ts';
 import { manifestKey, parsePackKey } from '#shared/archive/keys.ts';
 import { encodeManifest } from '#shared/archive/manifest.ts';
 import type { Archive } from '#shared/archive/ports.ts';
@@ -42,33 +42,37 @@ export function createIngestStep({ archive, nowMs, log }: IngestOptions): (messa
     const { tenant, ref } = parts;
     const announced = await archive.index.getPack(tenant, ref);
     if (announced?.state === 'archived' || announced?.state === 'rejected') return;
+    const expected =
+      announced?.sha256 === undefined ? {} : { lengthBytes: announced.lengthBytes, sha256: announced.sha256 };
+    let inspected: InspectedPack;
     try {
-      const expected =
-        announced?.sha256 === undefined ? {} : { lengthBytes: announced.lengthBytes, sha256: announced.sha256 };
-      const { manifest, instances } = await inspectPack(archive.packs, key, { tenant, ref, ...expected });
-      const bytes = await encodeManifest(manifest);
-      const sha256 = createHash('sha256').update(bytes).digest('hex');
-      await archive.packs.create(manifestKey(tenant, ref), bytes, { lengthBytes: bytes.length, sha256 });
-      const outcomes = await indexInstances(archive.index, instances);
-      const conflicts = outcomes.filter((outcome) => outcome.kind === 'conflict').length;
-      const archivedAtMs = nowMs();
-      const found = { instanceCount: instances.length, lengthBytes: manifest.lengthBytes, sha256: manifest.sha256 };
-      const record: PackRecord = {
-        ...ref,
-        tenant,
-        state: 'archived',
-        createdAtMs: archivedAtMs,
-        archivedAtMs,
-        ...found,
-      };
-      await mark(archive, record);
-      log.info({ ...ref, instances: instances.length, conflicts, bytes: manifest.lengthBytes }, 'pack archived');
+      inspected = await inspectPack(archive.packs, key, { tenant, ref, ...expected });
     } catch (error) {
       if (!isArchiveError(error) || !final.includes(error.code)) throw error;
       const known = announced ?? { instanceCount: 0, lengthBytes: 0, createdAtMs: nowMs() };
       await mark(archive, { ...known, ...ref, tenant, state: 'rejected', reason: error.message });
       log.error({ ...ref, code: error.code, reason: error.message }, 'pack rejected');
+      return;
     }
+    // From here on the bytes are known to be good: whatever fails is the machine's, and is tried again.
+    const { manifest, instances } = inspected;
+    const bytes = await encodeManifest(manifest);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    await archive.packs.create(manifestKey(tenant, ref), bytes, { lengthBytes: bytes.length, sha256 });
+    const outcomes = await indexInstances(archive.index, instances);
+    const conflicts = outcomes.filter((outcome) => outcome.kind === 'conflict').length;
+    const archivedAtMs = nowMs();
+    const found = { instanceCount: instances.length, lengthBytes: manifest.lengthBytes, sha256: manifest.sha256 };
+    const record: PackRecord = {
+      ...ref,
+      tenant,
+      state: 'archived',
+      createdAtMs: archivedAtMs,
+      archivedAtMs,
+      ...found,
+    };
+    await mark(archive, record);
+    log.info({ ...ref, instances: instances.length, conflicts, bytes: manifest.lengthBytes }, 'pack archived');
   };
 }
 
