@@ -107,6 +107,14 @@ export class IncomingSink implements InstanceSink, Holder {
     if (this.#state !== 'held' && this.#state !== 'streamed') return;
     const { budget, limits } = this.#parts;
     this.#dataSetBytes += chunk.length;
+    if (this.#dataSetBytes > limits.instanceBytes) {
+      this.#fail(
+        new ArchiveError('too-large', 'The instance is longer than the archive can store; send it in several.', {
+          limitBytes: limits.instanceBytes,
+        }),
+      );
+      return;
+    }
     this.#hash.update(chunk);
     if (this.#reader.push(chunk) && this.#identity === undefined) this.#identify();
     if (this.#failure !== undefined) return;

@@ -2,6 +2,7 @@
  * What the receiver is made of, as one instance on its way in sees it, and the limits that an operator may set.
  */
 import type { InstanceRecord } from '#shared/archive/records.ts';
+import { MAX_PACK_BYTES } from '#shared/gateway-api.ts';
 import type { Logger } from '#shared/log.ts';
 import type { Arrivals } from './arrivals.ts';
 import type { IncomingSink } from './incoming-instance.ts';
@@ -15,6 +16,8 @@ import type { Volume } from './volume.ts';
 export interface ReceiverLimits extends PackLimits {
   /** An instance whose data set is longer has a pack of its own and is streamed to disk. */
   readonly ownPackBytes: number;
+  /** A longer data set is refused: no store of packs could ever take it. */
+  readonly instanceBytes: number;
   /** Of instances on their way in, for all senders together: beyond it senders wait. */
   readonly heldBytes: number;
   /** Free space that is never used up: below it everything is refused. */
@@ -27,6 +30,8 @@ export const defaultLimits: ReceiverLimits = {
   ageMs: 60_000,
   openPacks: 256,
   ownPackBytes: 8 * 1024 * 1024,
+  // What is around a data set in its pack is far less than a MiB.
+  instanceBytes: MAX_PACK_BYTES - 1024 * 1024,
   heldBytes: 128 * 1024 * 1024,
   reserveBytes: 1024 * 1024 * 1024,
 };

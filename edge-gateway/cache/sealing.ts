@@ -115,6 +115,7 @@ export class Sealing {
     await feeder.indexed(pack);
     crashPoint('before-seal');
     if (pack.entries.length === 0) {
+      feeder.forget(pack);
       await pack.close();
       return;
     }
