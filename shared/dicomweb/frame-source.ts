@@ -23,6 +23,8 @@ export interface FrameSource {
   readonly givenTransferSyntaxUid: string;
   /** Each frame in the order asked for; a body must be consumed before the next frame is pulled. */
   read(frameNumbers: readonly number[]): AsyncGenerator<Uint8Array | AsyncIterable<Uint8Array>, void, undefined>;
+  /** What reading one whole frame takes: of a deflated instance, everything up to its last frame. */
+  heldBytesOf(frameNumber: number): number;
   /** One whole frame. Error `limit-exceeded` for one that no memory should hold. */
   readOne(frameNumber: number): Promise<Uint8Array>;
 }
@@ -62,7 +64,7 @@ function frameReader(
   entry: ManifestEntry,
   table: FrameTable,
   stored: TransferSyntax,
-): Pick<FrameSource, 'read' | 'readOne'> {
+): Pick<FrameSource, 'read' | 'readOne' | 'heldBytesOf'> {
   const source = table.kind === 'deflated' ? inflatedSource(packs, record, entry) : packSource(packs, record);
   const order = table.kind !== 'encapsulated' && hasBigEndianPixels(stored) ? wordOrder(entry) : undefined;
   // Pairs of 8-bit samples in big-endian OW reach over the borders of odd frames (PS3.5 §8.1.2).
@@ -102,6 +104,11 @@ function frameReader(
           yield finish(bytes.subarray(start, start + range.lengthBytes), frameNumber);
         }
       }
+    },
+    heldBytesOf(frameNumber) {
+      if (table.kind !== 'deflated') return locate(frameNumber).lengthBytes;
+      const last = locate(frameCount(table));
+      return last.offsetBytes + last.lengthBytes;
     },
     async readOne(frameNumber) {
       return finish(await source.read(locate(frameNumber)), frameNumber);

@@ -12,6 +12,7 @@ import type { RenderRequest } from '../imaging/render.ts';
 import { acceptOf, negotiate, type Offer } from './accept.ts';
 import { streamOf } from './body.ts';
 import { bulkPathOf, readBulk } from './bulkdata.ts';
+import type { ByteBudget } from './byte-budget.ts';
 import { entityTag, isUnchanged, notModified } from './conditional.ts';
 import type { Context } from './context.ts';
 import { type FrameSource, openFrames } from './frame-source.ts';
@@ -31,6 +32,8 @@ export interface RenderOptions {
   readonly archive: Archive;
   readonly manifests: Manifests;
   readonly render: Render;
+  /** For the frames that are being rendered or wait for it: whatever the queue is, memory is not it. */
+  readonly frameBudget: ByteBudget;
 }
 
 type PictureResource = Extract<Resource, { kind: 'rendered' | 'thumbnail' }>;
@@ -97,7 +100,7 @@ function offersFor(wanted: number): Offer<Form>[] {
 
 /** A function that renders frames of one instance: its metadata is parsed and its LUTs fetched once. */
 async function pictures(
-  { archive, render }: RenderOptions,
+  { archive, render, frameBudget }: RenderOptions,
   record: InstanceRecord,
   entry: ManifestEntry,
   frames: FrameSource,
@@ -112,15 +115,17 @@ async function pictures(
   const { window, viewport, quality } = parameters;
   return async (frameNumber) => {
     const attributes = imageAttributesOf(metadata, frameNumber, (uri) => tables.get(uri));
-    return render({
-      frame: await frames.readOne(frameNumber),
-      transferSyntaxUid: frames.givenTransferSyntaxUid,
-      attributes,
-      mediaType,
-      ...(window === undefined ? {} : { window }),
-      ...(viewport === undefined ? {} : { viewport: viewportFor(viewport, attributes) }),
-      ...(quality === undefined ? {} : { quality }),
-    });
+    return frameBudget.hold(frames.heldBytesOf(frameNumber), async () =>
+      render({
+        frame: await frames.readOne(frameNumber),
+        transferSyntaxUid: frames.givenTransferSyntaxUid,
+        attributes,
+        mediaType,
+        ...(window === undefined ? {} : { window }),
+        ...(viewport === undefined ? {} : { viewport: viewportFor(viewport, attributes) }),
+        ...(quality === undefined ? {} : { quality }),
+      }),
+    );
   };
 }
 

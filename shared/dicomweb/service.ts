@@ -8,6 +8,7 @@ import { ArchiveError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { baseUrlOf } from './base-url.ts';
 import { retrieveBulkData } from './bulkdata.ts';
+import { createByteBudget } from './byte-budget.ts';
 import type { Context } from './context.ts';
 import { allowCrossOrigin } from './cross-origin.ts';
 import { retrieveFrames } from './frames.ts';
@@ -49,6 +50,10 @@ export interface DicomwebOptions {
 const maximumUrlLength = 16 * 1024;
 const allow = 'GET, HEAD, OPTIONS';
 const MIB = 1024 * 1024;
+
+/** Frames of common sizes are bounded by the render pool's own queue; this bounds the large ones. */
+const renderedAtOnceBytes = 128 * MIB;
+const maximumWaitingPictures = 256;
 
 type Handler = (context: Context, resource: Resource) => Promise<Response>;
 
@@ -103,7 +108,8 @@ const noResource = (): ArchiveError =>
 function createHandler(settings: DicomwebOptions): Handler {
   const { archive, render, manifestCacheBytes = 64 * MIB, inspectEntry } = settings;
   const manifests = createManifests(archive.packs, manifestCacheBytes, inspectEntry);
-  const options = { archive, manifests, render };
+  const frameBudget = createByteBudget(renderedAtOnceBytes, maximumWaitingPictures);
+  const options = { archive, manifests, render, frameBudget };
   return (context, resource) => {
     switch (resource.kind) {
       case 'search':

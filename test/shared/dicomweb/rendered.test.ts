@@ -228,3 +228,25 @@ describe('thumbnail', () => {
     expect((await ask(service, '/studies/1.2.3/thumbnail')).status).toBe(404);
   });
 });
+
+it('reads large frames only as far as there is memory for them, and serves all', async () => {
+  const large = makeInstance({ rows: 4096, columns: 5120, pixels: new Uint8Array(4096 * 5120 * 2) });
+  const own = await makeArchive([large.file]);
+  let held = 0;
+  let most = 0;
+  const one = serviceOver(own, {
+    render: async ({ frame }) => {
+      held += frame.length;
+      most = Math.max(most, held);
+      await new Promise((resolve) => setImmediate(resolve));
+      held -= frame.length;
+      return new Uint8Array(1);
+    },
+  });
+  const { studyInstanceUid, seriesInstanceUid, sopInstanceUid } = large.ref;
+  const path = `/studies/${studyInstanceUid}/series/${seriesInstanceUid}/instances/${sopInstanceUid}/rendered`;
+  const answers = await Promise.all(Array.from({ length: 12 }, () => ask(one, path)));
+  expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+  expect(most).toBeLessThanOrEqual(128 * 1024 * 1024);
+  await own.close();
+});
