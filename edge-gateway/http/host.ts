@@ -19,14 +19,19 @@ export interface HttpHostOptions {
   readonly port: number;
   readonly service: (request: Request) => Promise<Response>;
   readonly log: Logger;
+  /** How long a connection may neither send nor take a byte within a request before it is cut. Default 5 minutes. */
+  readonly idleTimeoutMs?: number;
 }
 
 const HEADERS_TIMEOUT_MS = 15_000;
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
+/** Longer than any answer takes to begin; a peer that stopped reading holds a file open until then. */
+const IDLE_TIMEOUT_MS = 5 * 60_000;
 const MAX_HEADER_BYTES = 32 * 1024;
 
 /** Rejects with the system's error (EADDRINUSE, EACCES) when it cannot listen. */
-export async function serveHttp({ host, port, service, log }: HttpHostOptions): Promise<HttpHost> {
+export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
+  const { host, port, service, log, idleTimeoutMs = IDLE_TIMEOUT_MS } = options;
   const fetch = async (request: Request): Promise<Response> => {
     try {
       return await service(request);
@@ -49,6 +54,7 @@ export async function serveHttp({ host, port, service, log }: HttpHostOptions): 
       noDelay: true,
     },
   }) as Server;
+  server.setTimeout(idleTimeoutMs);
   server.on('clientError', (_error, socket) => {
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
   });
