@@ -32,7 +32,8 @@ type State = 'held' | 'streamed' | 'failed' | 'ended';
 export class IncomingSink implements InstanceSink, Holder {
   readonly #parts: ReceiverParts;
   readonly #incoming: IncomingInstance;
-  readonly #reader: InstanceReader;
+  #reader: InstanceReader;
+  #headerBytes = 0;
   readonly #collector = new ByteCollector((chunk) => this.#absorb(chunk));
   readonly #hash = createHash('sha256');
   #state: State = 'held';
@@ -117,6 +118,7 @@ export class IncomingSink implements InstanceSink, Holder {
     }
     this.#hash.update(chunk);
     if (this.#reader.push(chunk) && this.#identity === undefined) this.#identify();
+    this.#countHeader();
     if (this.#failure !== undefined) return;
     if (this.#prefix !== undefined) this.#crc32 = crc32(chunk, this.#crc32);
     this.#chunks.push(chunk);
@@ -125,6 +127,17 @@ export class IncomingSink implements InstanceSink, Holder {
     if (this.#state === 'held' && this.#dataSetBytes > limits.ownPackBytes) this.#outgrow();
     if (this.#state === 'streamed' && this.#chunkBytes >= STREAM_WRITE_BYTES) this.#flush();
     if (this.#aheadBytes > STREAM_AHEAD_BYTES) this.#wait = this.#writes[0];
+  }
+
+  #countHeader(): void {
+    if (this.#state === 'failed') return;
+    const { heldBytes } = this.#reader;
+    const before = this.#headerBytes;
+    this.#headerBytes = heldBytes;
+    if (!this.#parts.headers.change(before, heldBytes))
+      this.#fail(
+        new ArchiveError('out-of-resources', 'The gateway has too many long headers to read; send again in a minute.'),
+      );
   }
 
   /** The header is there: whoever this is, the index is asked about it while the rest arrives. */
@@ -328,6 +341,7 @@ export class IncomingSink implements InstanceSink, Holder {
     if (this.#state === 'failed' || this.#state === 'ended') return;
     this.#state = 'failed';
     this.#failure = error;
+    this.#reader = new InstanceReader();
     this.#letGo();
   }
 
@@ -343,6 +357,8 @@ export class IncomingSink implements InstanceSink, Holder {
   /** Memory and file of an instance that will not be stored, or is stored. */
   #letGo(): void {
     this.#collector.clear();
+    this.#parts.headers.change(this.#headerBytes, 0);
+    this.#headerBytes = 0;
     this.#parts.budget.drop(this, this.#chunkBytes);
     this.#takeChunks();
     const own = this.#own;

@@ -68,3 +68,25 @@ export class MemoryBudget {
     return false;
   }
 }
+
+/** Nobody can be asked to give up a header that is being read: who comes with a long one when there is no room is refused. */
+export class HeaderMemory {
+  readonly limitBytes: number;
+  #usedBytes = 0;
+
+  constructor(limitBytes: number) {
+    this.limitBytes = limitBytes;
+  }
+
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
+  /** A header has grown, or is gone (0). False: there is no room for one so long; what it holds counts until it is gone. */
+  change(fromBytes: number, toBytes: number): boolean {
+    this.#usedBytes += toBytes - fromBytes;
+    return toBytes <= Math.max(fromBytes, SHORT_HEADER_BYTES) || this.#usedBytes <= this.limitBytes;
+  }
+}
+
+const SHORT_HEADER_BYTES = 1024 * 1024;

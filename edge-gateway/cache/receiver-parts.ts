@@ -8,7 +8,7 @@ import type { Arrivals } from './arrivals.ts';
 import type { IncomingSink } from './incoming-instance.ts';
 import type { IndexFeeder } from './index-feeder.ts';
 import type { KnownInstances } from './known-instances.ts';
-import type { MemoryBudget } from './memory-budget.ts';
+import type { HeaderMemory, MemoryBudget } from './memory-budget.ts';
 import type { OpenPack, PackGround } from './open-pack.ts';
 import type { PackLimits, SeriesPacks } from './series-packs.ts';
 import type { Volume } from './volume.ts';
@@ -20,6 +20,11 @@ export interface ReceiverLimits extends PackLimits {
   readonly instanceBytes: number;
   /** Of instances on their way in, for all senders together: beyond it senders wait. */
   readonly heldBytes: number;
+  /**
+   * Of headers of instances on their way in, for all senders together: they stay in memory to be read while their bytes go to
+   * disk. Beyond it long ones are refused; those of up to a MiB never are.
+   */
+  readonly headerBytes: number;
   /** Free space that is never used up: below it everything is refused. */
   readonly reserveBytes: number;
 }
@@ -33,6 +38,7 @@ export const defaultLimits: ReceiverLimits = {
   // What is around a data set in its pack is far less than a MiB.
   instanceBytes: MAX_PACK_BYTES - 1024 * 1024,
   heldBytes: 128 * 1024 * 1024,
+  headerBytes: 256 * 1024 * 1024,
   reserveBytes: 1024 * 1024 * 1024,
 };
 
@@ -44,6 +50,7 @@ export interface ReceiverParts {
   readonly ground: PackGround;
   readonly volume: Volume;
   readonly budget: MemoryBudget;
+  readonly headers: HeaderMemory;
   readonly arrivals: Arrivals;
   readonly known: KnownInstances;
   readonly packs: SeriesPacks;

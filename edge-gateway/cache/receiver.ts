@@ -21,7 +21,7 @@ import { diskFiles, type Files, makeFolderDurably } from './files.ts';
 import { IncomingSink } from './incoming-instance.ts';
 import { IndexFeeder } from './index-feeder.ts';
 import { KnownInstances } from './known-instances.ts';
-import { MemoryBudget } from './memory-budget.ts';
+import { HeaderMemory, MemoryBudget } from './memory-budget.ts';
 import type { OpenPack, PackGround } from './open-pack.ts';
 import { defaultLimits, type ReceiverLimits, type ReceiverParts } from './receiver-parts.ts';
 import { recover } from './recovery.ts';
@@ -139,6 +139,7 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
     ground,
     volume,
     budget,
+    headers: new HeaderMemory(limits.headerBytes),
     arrivals,
     known: new KnownInstances(tenant, index, (ref) => feeder.isWaiting(ref)),
     packs,

@@ -82,6 +82,11 @@ export class InstanceReader {
     return this.#header;
   }
 
+  /** What it keeps in memory of the bytes that came, roughly. */
+  get heldBytes(): number {
+    return this.#reader.heldBytes;
+  }
+
   /** `bad-dicom` or `limit-exceeded`: nothing can be said about these bytes. */
   get failure(): ArchiveError | undefined {
     return this.#failure;

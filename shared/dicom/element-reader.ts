@@ -55,6 +55,11 @@ export class ElementReader {
     this.#head = new HeadReader(window, this.#limits, tolerance);
   }
 
+  /** What it keeps in memory of the bytes that came. */
+  get heldBytes(): number {
+    return this.#limits.heldBytes;
+  }
+
   /**
    * Reads top-level elements until Pixel Data or the end: true. False: more bytes are needed first, up to `window.neededBytes`.
    * With `stop` it also ends before the first element for which that says so.

@@ -47,6 +47,11 @@ export class HeaderLimits {
     throw moreBytesNeeded;
   }
 
+  /** Of what came so far, how much is no bulk value: it is in memory. */
+  get heldBytes(): number {
+    return Math.max(0, Math.max(this.#window.received, this.#window.position) - this.#startBytes);
+  }
+
   countElement(): void {
     if (++this.#elements > MAX_ELEMENTS) {
       throw exceeded(`The data set has more than ${MAX_ELEMENTS} elements`, MAX_ELEMENTS);

@@ -118,6 +118,11 @@ export class HeaderReader {
     return this.#window.neededBytes;
   }
 
+  /** What is kept in memory of the bytes that came: all but bulk values. Of deflated data, before they are inflated. */
+  get heldBytes(): number {
+    return this.#reader.heldBytes;
+  }
+
   /** The next chunk will begin at `nextOffsetBytes`. */
   skip(): void {
     if (this.#phase !== 'deflated') this.#window.skip();

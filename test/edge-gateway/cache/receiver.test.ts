@@ -124,16 +124,6 @@ describe('an instance', () => {
     expect(current?.digest).toBe(rivals[outcomes.findIndex(({ kind }) => kind === 'stored')]?.digest);
   });
 
-  it('that no store could ever take is refused, and nothing is left of it', async () => {
-    await restart({ limits: { ownPackBytes: MiB, instanceBytes: 3 * MiB } });
-    expect(await at.send(large(4 * MiB))).toMatchObject({ kind: 'refused', code: 'too-large' });
-    expect((await at.send(large(2 * MiB))).kind).toBe('stored');
-    await at.receiver.flush();
-    expect(at.openFiles()).toEqual([]);
-    expect(at.receiver.totals()).toMatchObject({ heldBytes: 0, instancesArriving: 0 });
-    expect(at.sealed).toHaveLength(1);
-  });
-
   it('whose pack was rejected by the cloud is stored again, and goes there anew', async () => {
     const made = await at.stored();
     await at.receiver.flush();
