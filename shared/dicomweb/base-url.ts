@@ -7,7 +7,7 @@
 export const mountPath = '/dicomweb';
 
 const hostPattern = /^(?:[a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?$/i;
-const prefixPattern = /^(?:\/[a-z0-9._~-]{1,64}){1,8}$/i;
+const prefixPattern = /^(?:\/(?!\.{1,2}(?:\/|$))[a-z0-9._~-]{1,64}){1,8}$/i;
 
 /** Absolute, without a slash at the end: `https://archive.example:8443/prefix/dicomweb`. */
 export function baseUrlOf(request: Request): string {
@@ -16,10 +16,15 @@ export function baseUrlOf(request: Request): string {
   const protocol =
     protocolOf(forwarded.get('proto') ?? first(request, 'x-forwarded-proto')) ?? url.protocol.slice(0, -1);
   const named = forwarded.get('host') ?? first(request, 'x-forwarded-host');
-  const host = named !== undefined && hostPattern.test(named) ? named : undefined;
+  const host = named !== undefined && isHost(named) ? named : undefined;
   const prefix = first(request, 'x-forwarded-prefix')?.replace(/\/+$/, '') ?? '';
   const authority = withPort(host ?? url.host, protocol, first(request, 'x-forwarded-port'), host !== undefined);
   return `${protocol}://${authority}${prefixPattern.test(prefix) ? prefix : ''}${mountPath}`;
+}
+
+/** The pattern keeps out what a URL has elsewhere (paths, users, quotes), the parser what no URL can be made of. */
+function isHost(text: string): boolean {
+  return hostPattern.test(text) && URL.canParse(`http://${text}`) && !/:0+$/.test(text.replace(/\[.*\]/, ''));
 }
 
 /** A port in the host wins; X-Forwarded-Port helps where a proxy names the host without it. */
