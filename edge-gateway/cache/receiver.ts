@@ -178,6 +178,10 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
     throw error;
   }
 
+  async function allCommitted(): Promise<void> {
+    while ([...arriving].some((sink) => sink.committing)) await new Promise<void>((resolve) => endings.push(resolve));
+  }
+
   return {
     begin(incoming) {
       const sink = new IncomingSink(parts, incoming);
@@ -195,12 +199,16 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
     async close() {
       closing = true;
       for (const sink of arriving) sink.refuse(stopping());
-      while ([...arriving].some((sink) => sink.committing)) await new Promise<void>((resolve) => endings.push(resolve));
-      packs.retireAll();
       // An index that fails for ever must not hold up the end: what it has not got is recovery's.
-      const done = feeder.idle().then(() => sealing.idle());
-      await Promise.race([done, new Promise<void>((resolve) => setTimeout(resolve, CLOSE_MS).unref())]);
+      const late = new Promise<void>((resolve) => setTimeout(resolve, CLOSE_MS).unref());
+      const committed = allCommitted();
+      await Promise.race([committed, late]);
+      packs.retireAll();
+      await Promise.race([feeder.idle().then(() => sealing.idle()), late]);
+      // Who waits for room behind such an index goes on now: its instance is stored, and indexed after the next start.
       await feeder.stop();
+      await committed;
+      packs.retireAll();
       await sealing.stop();
       await Promise.all(dropping);
       await hasher.close();
