@@ -9,6 +9,7 @@ import { matchKey } from '#shared/dicom/matching.ts';
 import { tagKey } from '#shared/dicom/tags.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import { patientCounts } from './find-query.ts';
+import { studyPages } from './study-pages.ts';
 
 /** The first answer is wanted soon; later pages may take longer, since an offset costs what it skips. */
 const FIRST_PAGE = 100;
@@ -22,6 +23,10 @@ export async function* matchesOf(
   tenant: string,
   query: Pick<Query, 'level' | 'keys'>,
 ): AsyncGenerator<DicomJson, void, void> {
+  if (query.level === 'study') {
+    yield* studyPages(index, tenant, query.keys);
+    return;
+  }
   let limit = FIRST_PAGE;
   for (let offset = 0; ; ) {
     const { matches, more } = await index.search(tenant, { ...query, limit, offset });
