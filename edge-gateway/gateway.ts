@@ -58,7 +58,7 @@ export async function startGateway(
     tenant,
     index,
     packs,
-    log: log.child({ part: 'receiver' }),
+    log,
     clock: Date.now,
     limits: { reserveBytes: settings.diskReserveBytes },
     onSealed: (pack) => {
