@@ -37,7 +37,9 @@ export interface DiskPackStoreOptions {
   readonly files?: Files;
 }
 
-const CHUNK_BYTES = 512 * 1024;
+const WRITE_BYTES = 512 * 1024;
+/** Small: what was read stays in memory until it is collected, and large pieces are collected late. */
+const READ_BYTES = 64 * 1024;
 const MAX_KNOWN_FOLDERS = 10_000;
 const STALE_MS = 60 * 60 * 1000;
 
@@ -172,7 +174,7 @@ export function createDiskPackStore(options: DiskPackStoreOptions): DiskPackStor
         {
           async pull(controller) {
             try {
-              const bytes = Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, end - at));
+              const bytes = Buffer.allocUnsafeSlow(Math.min(READ_BYTES, end - at));
               if (bytes.length > 0) {
                 if ((await file.read(bytes, at)) !== bytes.length) throw shorter(key);
                 at += bytes.length;
@@ -278,7 +280,7 @@ async function writeChecked(
         });
       hash.update(chunk);
       held.push(chunk);
-      if (lengthBytes - written >= CHUNK_BYTES) await write();
+      if (lengthBytes - written >= WRITE_BYTES) await write();
     }
     await write();
     if (lengthBytes !== expected.lengthBytes)

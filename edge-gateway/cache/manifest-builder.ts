@@ -30,6 +30,8 @@ export interface ManifestBuilderOptions {
 /** Packs in line; of more, those that are read get their manifest later. */
 const MAX_WAITING = 10_000;
 const BUSY_PAUSE_MS = 1000;
+/** The thread reads whole packs: with little room for what is young, their bytes are let go early. */
+const YOUNG_GENERATION_MB = 2;
 
 export class ManifestBuilder {
   readonly #options: ManifestBuilderOptions;
@@ -133,7 +135,10 @@ class BuilderThread {
   readonly #ended: Promise<never>;
 
   constructor(settings: ManifestWorkerSettings) {
-    const worker = new Worker(workerModule('manifest-worker', import.meta.url), { workerData: settings });
+    const worker = new Worker(workerModule('manifest-worker', import.meta.url), {
+      workerData: settings,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+    });
     worker.unref();
     this.#worker = worker;
     this.#ended = new Promise((_, reject) => {
