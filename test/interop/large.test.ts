@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { InstanceRef } from '#shared/archive/records.ts';
 import {
@@ -15,6 +16,7 @@ import {
   encodeElements,
   encodeFileMetaByHand,
   freshUid,
+  type MadeInstance,
   makeInstance,
 } from '#test/support/dicom-factory.ts';
 import { pathOf } from '#test/support/dicomweb-client.ts';
@@ -27,6 +29,8 @@ const ROWS = 1024;
 const FRAME_BYTES = ROWS * ROWS * 2;
 const FRAMES = 511;
 const MAX_GROWTH_KB = 100 * 1024;
+/** What is done after an answer, in threads of their own, comes to rest. */
+const SETTLE_MS = 3_000;
 const isPossible = process.platform === 'linux' && hasPrograms('storescu');
 
 const frameBlock = new Uint8Array(FRAME_BYTES);
@@ -108,12 +112,19 @@ describe.skipIf(!isPossible)('an instance of 1 GiB', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  /** Sends it to a gateway that has just been started and has stored one small instance; measures until it is archived. */
-  async function measure(name: string, large: LargeInstance, sendIt: () => Promise<unknown>): Promise<void> {
+  /** Sends it to a gateway that has just been started and has stored `before`; measures until it is archived. */
+  async function measure(
+    name: string,
+    before: readonly MadeInstance[],
+    large: LargeInstance,
+    sendIt: () => Promise<unknown>,
+  ): Promise<{ whileSendingKb: number; inAllKb: number }> {
     await system?.stop();
     const data = join(folder, name);
     system = await startSystem({ folder: data });
-    expect(await send(system.dicomPort, [makeInstance()])).toEqual([0]);
+    expect(await send(system.dicomPort, before)).toEqual(before.map(() => 0));
+    await system.waitUntilArchived(before.length);
+    await pause(SETTLE_MS);
     const pid = system.gatewayPid()!;
     const beforeKb = processMemoryKb(pid, 'VmRSS');
     resetPeak(pid);
@@ -121,12 +132,12 @@ describe.skipIf(!isPossible)('an instance of 1 GiB', () => {
     await sendIt();
     const sentAtMs = performance.now();
     const whileSendingKb = processMemoryKb(pid, 'VmHWM') - beforeKb;
-    await system.waitUntilArchived(2, 240_000);
+    await system.waitUntilArchived(before.length + 1, 240_000);
     const archivedAtMs = performance.now();
-    const growthKb = processMemoryKb(pid, 'VmHWM') - beforeKb;
+    const inAllKb = processMemoryKb(pid, 'VmHWM') - beforeKb;
     const mb = (kb: number): string => `${Math.round(kb / 1024)} MB`;
     console.log(
-      `${name}: ${Math.round(large.lengthBytes / 1e6 / ((sentAtMs - startedAtMs) / 1e3))} MB/s, archived ${Math.round((archivedAtMs - sentAtMs) / 1e3)} s later; RSS of the gateway ${mb(beforeKb)}, grown by at most ${mb(whileSendingKb)} while sending, ${mb(growthKb)} in all`,
+      `${name}: ${Math.round(large.lengthBytes / 1e6 / ((sentAtMs - startedAtMs) / 1e3))} MB/s, archived ${Math.round((archivedAtMs - sentAtMs) / 1e3)} s later; RSS of the gateway ${mb(beforeKb)}, grown by at most ${mb(whileSendingKb)} while sending, ${mb(inAllKb)} until archived`,
     );
     expect(await system.dicomweb.dataSetDigest(large.ref)).toEqual({
       digest: large.digest(),
@@ -136,28 +147,32 @@ describe.skipIf(!isPossible)('an instance of 1 GiB', () => {
     const [last] = await system.dicomweb.parts(`${pathOf(large.ref)}/frames/${FRAMES}`, accept);
     expect(last?.body.equals(frame(FRAMES))).toBe(true);
     expect(system.gatewayPid()).toBe(pid);
-    expect(growthKb).toBeLessThanOrEqual(MAX_GROWTH_KB);
     await system.stop();
     rmSync(data, { recursive: true, force: true });
+    return { whileSendingKb, inAllKb };
   }
 
-  it('comes from DCMTK, one PDV to a PDU, and costs at most 100 MB of memory', async () => {
+  it('comes from DCMTK, one PDV to a PDU, to a gateway that has just been started', async () => {
     const large = new LargeInstance();
     const file = join(folder, 'large.dcm');
     large.writeTo(file);
-    await measure('storescu', large, async () => {
+    const { whileSendingKb } = await measure('storescu', [makeInstance()], large, async () => {
       const { sent } = await storescu(system.dicomPort, ['-xe', file]);
       expect(sent.map(({ answer }) => answer)).toEqual(['Success']);
     });
     rmSync(file);
+    // Sealing and sending start threads for the first time, which costs what it costs for an instance of any size.
+    expect(whileSendingKb).toBeLessThanOrEqual(MAX_GROWTH_KB);
   });
 
-  it('comes with twenty PDVs to a PDU, and costs no more', async () => {
+  it('comes with twenty PDVs to a PDU, to one that has stored and sent an instance of 11 MB before', async () => {
     const large = new LargeInstance();
+    const before = [makeInstance({ rows: 2400, columns: 2400 })];
     const options: SenderOptions = { pdvsPerPdu: 20, responseTimeoutMs: 120_000 };
-    await measure('twenty PDVs to a PDU', large, async () => {
+    const { inAllKb } = await measure('twenty PDVs to a PDU', before, large, async () => {
       expect(await send(system.dicomPort, [large], options)).toEqual([0]);
     });
+    expect(inAllKb).toBeLessThanOrEqual(MAX_GROWTH_KB);
   });
 });
 
