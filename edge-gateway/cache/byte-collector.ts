@@ -1,34 +1,29 @@
 /**
- * Turns pieces of any size into chunks worth handling: large ones pass as they are, small ones are copied together, so that
- * a sender of single bytes costs no more memory or calls than another.
+ * Copies pieces of any size together into blocks, so that a sender of single bytes costs no more memory or calls than
+ * another, and the buffers of the socket are let go at once.
  */
-const LARGE_BYTES = 16 * 1024;
-const BLOCK_BYTES = 64 * 1024;
+import { BLOCK_BYTES, type BlockPool } from './block-pool.ts';
 
 export class ByteCollector {
-  readonly #emit: (chunk: Uint8Array) => void;
+  readonly #pool: BlockPool;
+  readonly #emit: (bytes: Uint8Array, block: Buffer) => void;
   #block: Buffer | undefined;
   #filledBytes = 0;
-  #emittedBytes = 0;
 
-  /** @param emit is called with chunks in order; they are the receiver's to keep */
-  constructor(emit: (chunk: Uint8Array) => void) {
+  /** @param emit is called with the bytes in order, and with the block that they lie in, which is the receiver's from then on */
+  constructor(pool: BlockPool, emit: (bytes: Uint8Array, block: Buffer) => void) {
+    this.#pool = pool;
     this.#emit = emit;
   }
 
   push(bytes: Uint8Array): void {
-    if (bytes.length >= LARGE_BYTES) {
-      this.flush();
-      this.#emit(bytes);
-      return;
-    }
-    let rest = bytes;
-    while (rest.length > 0) {
-      this.#block ??= Buffer.allocUnsafeSlow(BLOCK_BYTES);
-      const part = rest.subarray(0, BLOCK_BYTES - this.#filledBytes);
-      this.#block.set(part, this.#filledBytes);
-      this.#filledBytes += part.length;
-      rest = rest.subarray(part.length);
+    let at = 0;
+    while (at < bytes.length) {
+      this.#block ??= this.#pool.take();
+      const end = Math.min(bytes.length, at + BLOCK_BYTES - this.#filledBytes);
+      this.#block.set(at === 0 && end === bytes.length ? bytes : bytes.subarray(at, end), this.#filledBytes);
+      this.#filledBytes += end - at;
+      at = end;
       if (this.#filledBytes === BLOCK_BYTES) this.flush();
     }
   }
@@ -36,16 +31,17 @@ export class ByteCollector {
   /** Emits what has been collected. */
   flush(): void {
     const block = this.#block;
-    if (block === undefined || this.#filledBytes === this.#emittedBytes) return;
-    const chunk = block.subarray(this.#emittedBytes, this.#filledBytes);
-    this.#emittedBytes = this.#filledBytes;
-    if (BLOCK_BYTES - this.#filledBytes < LARGE_BYTES) this.clear();
-    this.#emit(chunk);
-  }
-
-  clear(): void {
+    if (block === undefined) return;
+    const bytes = block.subarray(0, this.#filledBytes);
     this.#block = undefined;
     this.#filledBytes = 0;
-    this.#emittedBytes = 0;
+    this.#emit(bytes, block);
+  }
+
+  /** Forgets what has been collected. */
+  clear(): void {
+    if (this.#block !== undefined) this.#pool.give(this.#block);
+    this.#block = undefined;
+    this.#filledBytes = 0;
   }
 }

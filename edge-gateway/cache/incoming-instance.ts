@@ -34,7 +34,7 @@ export class IncomingSink implements InstanceSink, Holder {
   readonly #incoming: IncomingInstance;
   #reader: InstanceReader;
   #headerBytes = 0;
-  readonly #collector = new ByteCollector((chunk) => this.#absorb(chunk));
+  readonly #collector: ByteCollector;
   readonly #hash = createHash('sha256');
   #state: State = 'held';
   #failure: unknown;
@@ -45,6 +45,9 @@ export class IncomingSink implements InstanceSink, Holder {
   /** Data set bytes that are in memory and not on their way to disk. */
   #chunks: Uint8Array[] = [];
   #chunkBytes = 0;
+  /** The blocks of these chunks that may be used again when the chunks are on disk: those that the header does not lie in. */
+  #blocks: Buffer[] = [];
+  #headerIsRead = false;
   #prefixWritten = false;
   #own: OwnPack | undefined;
   #aheadBytes = 0;
@@ -59,6 +62,7 @@ export class IncomingSink implements InstanceSink, Holder {
     this.#parts = parts;
     this.#incoming = incoming;
     this.#reader = new InstanceReader({ transferSyntaxUid: incoming.transferSyntaxUid });
+    this.#collector = new ByteCollector(parts.blocks, (bytes, block) => this.#absorb(bytes, block));
     this.#findPrefix(incoming.sopClassUid, incoming.sopInstanceUid);
   }
 
@@ -103,8 +107,8 @@ export class IncomingSink implements InstanceSink, Holder {
     return true;
   }
 
-  /** Takes a chunk that is not tiny, and keeps it. */
-  #absorb(chunk: Uint8Array): void {
+  /** Takes the next bytes, and keeps them with the block that they lie in. */
+  #absorb(chunk: Uint8Array, block: Buffer): void {
     if (this.#state !== 'held' && this.#state !== 'streamed') return;
     const { budget, limits } = this.#parts;
     this.#dataSetBytes += chunk.length;
@@ -117,7 +121,10 @@ export class IncomingSink implements InstanceSink, Holder {
       return;
     }
     this.#hash.update(chunk);
-    if (this.#reader.push(chunk) && this.#identity === undefined) this.#identify();
+    // The header keeps views on what it was read from.
+    if (this.#headerIsRead) this.#blocks.push(block);
+    this.#headerIsRead = this.#reader.push(chunk);
+    if (this.#headerIsRead && this.#identity === undefined) this.#identify();
     this.#countHeader();
     if (this.#failure !== undefined) return;
     if (this.#prefix !== undefined) this.#crc32 = crc32(chunk, this.#crc32);
@@ -186,6 +193,7 @@ export class IncomingSink implements InstanceSink, Holder {
   #flush(): void {
     const own = this.#own;
     const bytes = this.#chunkBytes;
+    const blocks = this.#takeBlocks();
     const buffers = this.#takeChunks();
     let lengthBytes = bytes;
     if (!this.#prefixWritten && this.#prefix !== undefined) {
@@ -203,11 +211,28 @@ export class IncomingSink implements InstanceSink, Holder {
       budget.left(bytes);
     };
     this.#writes.push(
-      own.write(buffers, lengthBytes).then(left, (error: unknown) => {
-        left();
-        this.#fail(error);
-      }),
+      own.write(buffers, lengthBytes).then(
+        () => {
+          left();
+          this.#giveBack(blocks);
+        },
+        (error: unknown) => {
+          left();
+          this.#fail(error);
+        },
+      ),
     );
+  }
+
+  #takeBlocks(): Buffer[] {
+    const blocks = this.#blocks;
+    this.#blocks = [];
+    return blocks;
+  }
+
+  /** Their bytes are on disk. Where a write failed nobody knows what it still does, and they are not given back. */
+  #giveBack(blocks: readonly Buffer[]): void {
+    for (const block of blocks) this.#parts.blocks.give(block);
   }
 
   #takeChunks(): Uint8Array[] {
@@ -267,6 +292,7 @@ export class IncomingSink implements InstanceSink, Holder {
     const entry = this.#entry(ref);
     await volume.assertRoom(entry.lengthBytes);
     const bytes = this.#chunkBytes;
+    const blocks = this.#takeBlocks();
     const data = [this.#requiredPrefix(), ...this.#takeChunks()];
     budget.leaving(this, bytes);
     try {
@@ -274,6 +300,7 @@ export class IncomingSink implements InstanceSink, Holder {
       feeder.expect(pack);
       try {
         const appended = await pack.append(entry, data);
+        this.#giveBack(blocks);
         return { pack, entry: appended };
       } catch (error) {
         feeder.cancel(pack);
@@ -360,6 +387,7 @@ export class IncomingSink implements InstanceSink, Holder {
     this.#parts.headers.change(this.#headerBytes, 0);
     this.#headerBytes = 0;
     this.#parts.budget.drop(this, this.#chunkBytes);
+    this.#giveBack(this.#takeBlocks());
     this.#takeChunks();
     const own = this.#own;
     this.#own = undefined;

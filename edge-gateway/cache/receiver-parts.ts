@@ -5,6 +5,7 @@ import type { InstanceRecord } from '#shared/archive/records.ts';
 import { MAX_PACK_BYTES } from '#shared/gateway-api.ts';
 import type { Logger } from '#shared/log.ts';
 import type { Arrivals } from './arrivals.ts';
+import type { BlockPool } from './block-pool.ts';
 import type { IncomingSink } from './incoming-instance.ts';
 import type { IndexFeeder } from './index-feeder.ts';
 import type { KnownInstances } from './known-instances.ts';
@@ -50,6 +51,7 @@ export interface ReceiverParts {
   readonly ground: PackGround;
   readonly volume: Volume;
   readonly budget: MemoryBudget;
+  readonly blocks: BlockPool;
   readonly headers: HeaderMemory;
   readonly arrivals: Arrivals;
   readonly known: KnownInstances;

@@ -14,6 +14,7 @@ import type { InstanceRecord, PackRecord } from '#shared/archive/records.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
 import { Arrivals } from './arrivals.ts';
+import { BlockPool } from './block-pool.ts';
 import type { CrashPoint } from './crash-point.ts';
 import type { DiskPackStore } from './disk-pack-store.ts';
 import { createFileHasher } from './file-hash.ts';
@@ -70,6 +71,8 @@ export interface Receiver extends InstanceReceiver {
 /** Where a receiver over this folder keeps its open packs. */
 export const openFolderOf = (folder: string): string => join(folder, 'open');
 const CLOSE_MS = 8_000;
+/** As much as a few senders have on its way at once. */
+const FREE_BLOCK_BYTES = 16 * 1024 * 1024;
 const damagedFolderOf = (folder: string): string => join(folder, 'damaged');
 
 function stopping(): ArchiveError {
@@ -139,6 +142,7 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
     ground,
     volume,
     budget,
+    blocks: new BlockPool(FREE_BLOCK_BYTES),
     headers: new HeaderMemory(limits.headerBytes),
     arrivals,
     known: new KnownInstances(tenant, index, (ref) => feeder.isWaiting(ref)),

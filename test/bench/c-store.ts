@@ -73,7 +73,7 @@ const peers: readonly Peer[] = [
     start: (folder, port) => {
       const module = JSON.stringify(join(import.meta.dirname, 'c-store-gateway.ts'));
       const code = `import(${module}).then(({ serve }) => serve(${JSON.stringify(folder)}, ${port}))`;
-      return spawn(process.execPath, ['-e', code], {
+      return spawn(process.execPath, ['--max-semi-space-size=2', '-e', code], {
         env: { ...process.env, UV_THREADPOOL_SIZE: '16' },
         stdio: ['ignore', 'inherit', 'inherit'],
       });
