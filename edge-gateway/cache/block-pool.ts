@@ -23,6 +23,10 @@ export class BlockPool {
     if (this.#free.length < this.#mostFree) this.#free.push(block);
   }
 
+  giveAll(blocks: readonly Buffer[]): void {
+    for (const block of blocks) this.give(block);
+  }
+
   get freeBlocks(): number {
     return this.#free.length;
   }

@@ -18,6 +18,7 @@ import type { InstanceRecord, InstanceRef } from '#shared/archive/records.ts';
 import { encodeFileMeta } from '#shared/dicom/part10.ts';
 import { ArchiveError, isArchiveError } from '#shared/errors.ts';
 import { ByteCollector } from './byte-collector.ts';
+import { HeldBytes } from './held-bytes.ts';
 import type { Holder } from './memory-budget.ts';
 import type { NewEntry, OpenPack } from './open-pack.ts';
 import { OwnPack } from './own-pack.ts';
@@ -43,10 +44,7 @@ export class IncomingSink implements InstanceSink, Holder {
   #crc32 = 0;
   #dataSetBytes = 0;
   /** Data set bytes that are in memory and not on their way to disk. */
-  #chunks: Uint8Array[] = [];
-  #chunkBytes = 0;
-  /** The blocks of these chunks that may be used again when the chunks are on disk: those that the header does not lie in. */
-  #blocks: Buffer[] = [];
+  readonly #held = new HeldBytes();
   #headerIsRead = false;
   #prefixWritten = false;
   #own: OwnPack | undefined;
@@ -100,7 +98,7 @@ export class IncomingSink implements InstanceSink, Holder {
   }
 
   spill(): boolean {
-    if (this.#prefix === undefined || this.#chunkBytes === 0 || this.#committing) return false;
+    if (this.#prefix === undefined || this.#held.lengthBytes === 0 || this.#committing) return false;
     if (this.#state === 'held') this.#stream();
     else if (this.#state === 'streamed') this.#flush();
     else return false;
@@ -122,17 +120,16 @@ export class IncomingSink implements InstanceSink, Holder {
     }
     this.#hash.update(chunk);
     // The header keeps views on what it was read from.
-    if (this.#headerIsRead) this.#blocks.push(block);
+    const reusable = this.#headerIsRead ? block : undefined;
     this.#headerIsRead = this.#reader.push(chunk);
     if (this.#headerIsRead && this.#identity === undefined) this.#identify();
     this.#countHeader();
     if (this.#failure !== undefined) return;
     if (this.#prefix !== undefined) this.#crc32 = crc32(chunk, this.#crc32);
-    this.#chunks.push(chunk);
-    this.#chunkBytes += chunk.length;
+    this.#held.add(chunk, reusable);
     this.#wait = budget.take(this, chunk.length) ?? this.#wait;
     if (this.#state === 'held' && this.#dataSetBytes > limits.ownPackBytes) this.#outgrow();
-    if (this.#state === 'streamed' && this.#chunkBytes >= STREAM_WRITE_BYTES) this.#flush();
+    if (this.#state === 'streamed' && this.#held.lengthBytes >= STREAM_WRITE_BYTES) this.#flush();
     if (this.#aheadBytes > STREAM_AHEAD_BYTES) this.#wait = this.#writes[0];
   }
 
@@ -172,7 +169,7 @@ export class IncomingSink implements InstanceSink, Holder {
     const meta = { sopClassUid: trimUid(sopClassUid), sopInstanceUid: trimUid(sopInstanceUid) };
     this.#prefix = encodeFileMeta({ ...meta, transferSyntaxUid, sourceAeTitle });
     this.#crc32 = crc32(this.#prefix);
-    for (const chunk of this.#chunks) this.#crc32 = crc32(chunk, this.#crc32);
+    for (const chunk of this.#held.chunks) this.#crc32 = crc32(chunk, this.#crc32);
   }
 
   #outgrow(): void {
@@ -192,9 +189,7 @@ export class IncomingSink implements InstanceSink, Holder {
 
   #flush(): void {
     const own = this.#own;
-    const bytes = this.#chunkBytes;
-    const blocks = this.#takeBlocks();
-    const buffers = this.#takeChunks();
+    const { chunks: buffers, lengthBytes: bytes, blocks } = this.#held.take();
     let lengthBytes = bytes;
     if (!this.#prefixWritten && this.#prefix !== undefined) {
       buffers.unshift(this.#prefix);
@@ -214,7 +209,7 @@ export class IncomingSink implements InstanceSink, Holder {
       own.write(buffers, lengthBytes).then(
         () => {
           left();
-          this.#giveBack(blocks);
+          this.#parts.blocks.giveAll(blocks);
         },
         (error: unknown) => {
           left();
@@ -222,24 +217,6 @@ export class IncomingSink implements InstanceSink, Holder {
         },
       ),
     );
-  }
-
-  #takeBlocks(): Buffer[] {
-    const blocks = this.#blocks;
-    this.#blocks = [];
-    return blocks;
-  }
-
-  /** Their bytes are on disk. Where a write failed nobody knows what it still does, and they are not given back. */
-  #giveBack(blocks: readonly Buffer[]): void {
-    for (const block of blocks) this.#parts.blocks.give(block);
-  }
-
-  #takeChunks(): Uint8Array[] {
-    const chunks = this.#chunks;
-    this.#chunks = [];
-    this.#chunkBytes = 0;
-    return chunks;
   }
 
   async #commit(): Promise<Outcome> {
@@ -291,16 +268,15 @@ export class IncomingSink implements InstanceSink, Holder {
     const { packs, volume, budget, feeder } = this.#parts;
     const entry = this.#entry(ref);
     await volume.assertRoom(entry.lengthBytes);
-    const bytes = this.#chunkBytes;
-    const blocks = this.#takeBlocks();
-    const data = [this.#requiredPrefix(), ...this.#takeChunks()];
+    const prefix = this.#requiredPrefix();
+    const { chunks, lengthBytes: bytes, blocks } = this.#held.take();
     budget.leaving(this, bytes);
     try {
       const pack = packs.place(ref, entry.name, after);
       feeder.expect(pack);
       try {
-        const appended = await pack.append(entry, data);
-        this.#giveBack(blocks);
+        const appended = await pack.append(entry, [prefix, ...chunks]);
+        this.#parts.blocks.giveAll(blocks);
         return { pack, entry: appended };
       } catch (error) {
         feeder.cancel(pack);
@@ -386,9 +362,9 @@ export class IncomingSink implements InstanceSink, Holder {
     this.#collector.clear();
     this.#parts.headers.change(this.#headerBytes, 0);
     this.#headerBytes = 0;
-    this.#parts.budget.drop(this, this.#chunkBytes);
-    this.#giveBack(this.#takeBlocks());
-    this.#takeChunks();
+    const { lengthBytes, blocks } = this.#held.take();
+    this.#parts.budget.drop(this, lengthBytes);
+    this.#parts.blocks.giveAll(blocks);
     const own = this.#own;
     this.#own = undefined;
     if (own !== undefined) this.#parts.dropped(own.drop());
