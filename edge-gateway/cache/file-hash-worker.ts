@@ -1,10 +1,14 @@
 /**
- * The thread behind file-hash.ts: reads files with plain synchronous calls, since it has nothing else to do.
+ * The thread behind file-hash.ts: reads files with plain synchronous calls, since it has nothing else to do. Senders, who
+ * wait for the threads beside it, go first.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
+import { setPriority } from 'node:os';
 import { parentPort } from 'node:worker_threads';
 import type { HashAnswer, HashRequest } from './file-hash.ts';
+
+const LOW_PRIORITY = 10;
 
 const buffer = Buffer.allocUnsafeSlow(1024 * 1024);
 
@@ -22,6 +26,9 @@ function hashFile(path: string): { sha256: string; lengthBytes: number } {
     closeSync(fd);
   }
 }
+
+// On Linux a thread has a priority of its own.
+if (parentPort !== null && process.platform === 'linux') setPriority(0, LOW_PRIORITY);
 
 parentPort?.on('message', ({ id, path }: HashRequest) => {
   let answer: HashAnswer;
