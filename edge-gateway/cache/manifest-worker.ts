@@ -2,12 +2,11 @@
  * The thread behind manifests.ts: reads sealed packs back, checks every byte, and stores their manifests beside them. It
  * runs when the machine has nothing better to do.
  */
-import { createHash } from 'node:crypto';
 import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { type ExpectedPack, inspectPack } from '#shared/archive/inspect.ts';
-import { manifestKey, packKey } from '#shared/archive/keys.ts';
-import { encodeManifest } from '#shared/archive/manifest.ts';
+import { packKey } from '#shared/archive/keys.ts';
+import { storeManifest } from '#shared/archive/manifest.ts';
 import { isArchiveError } from '#shared/errors.ts';
 import { createDiskPackStore, type DiskPackStore } from './disk-pack-store.ts';
 
@@ -24,9 +23,7 @@ const LOWEST_PRIORITY = 19;
 async function store(packs: DiskPackStore, pack: ExpectedPack): Promise<ManifestAnswer> {
   try {
     const { manifest } = await inspectPack(packs, packKey(pack.tenant, pack.ref), pack);
-    const bytes = await encodeManifest(manifest);
-    const sha256 = createHash('sha256').update(bytes).digest('hex');
-    await packs.create(manifestKey(pack.tenant, pack.ref), bytes, { lengthBytes: bytes.length, sha256 });
+    await storeManifest(packs, manifest);
     return undefined;
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);

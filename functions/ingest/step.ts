@@ -2,11 +2,10 @@
  * The pipeline step behind "a pack has arrived": re-reads every byte of it, writes its manifest, indexes its instances and
  * marks it archived, which is what a gateway waits for. Idempotent: a message may come twice, late, or in any order.
  */
-import { createHash } from 'node:crypto';
 import { indexInstances } from '#shared/archive/ingest.ts';
 import { type InspectedPack, inspectPack } from '#shared/archive/inspect.ts';
-import { manifestKey, parsePackKey } from '#shared/archive/keys.ts';
-import { encodeManifest } from '#shared/archive/manifest.ts';
+import { parsePackKey } from '#shared/archive/keys.ts';
+import { storeManifest } from '#shared/archive/manifest.ts';
 import type { Archive } from '#shared/archive/ports.ts';
 import type { PackRecord } from '#shared/archive/records.ts';
 import { type ErrorCode, isArchiveError } from '#shared/errors.ts';
@@ -56,9 +55,7 @@ export function createIngestStep({ archive, nowMs, log }: IngestOptions): (messa
     }
     // From here on the bytes are known to be good: whatever fails is the machine's, and is tried again.
     const { manifest, instances } = inspected;
-    const bytes = await encodeManifest(manifest);
-    const sha256 = createHash('sha256').update(bytes).digest('hex');
-    await archive.packs.create(manifestKey(tenant, ref), bytes, { lengthBytes: bytes.length, sha256 });
+    await storeManifest(archive.packs, manifest);
     const outcomes = await indexInstances(archive.index, instances);
     const conflicts = outcomes.filter((outcome) => outcome.kind === 'conflict').length;
     const archivedAtMs = nowMs();

@@ -3,11 +3,14 @@
  * that nobody need parse in order to serve it. zstd (RFC 8878) over lines: one for the pack, then two for each entry,
  * locators and metadata. Making one out of a pack is inspect.ts.
  */
+import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { constants, zstdCompress, zstdDecompress } from 'node:zlib';
 import type { Vr } from '../dicom/data-set.ts';
 import type { FrameTable } from '../dicom/frame-ranges.ts';
 import { ArchiveError } from '../errors.ts';
+import { manifestKey } from './keys.ts';
+import type { PackStore } from './ports.ts';
 
 /** What a BulkDataURI in a manifest's metadata begins with: replace `"~/` by `"` and the URL of the instance's bulk data. */
 export const BULK_DATA_PREFIX = '~/';
@@ -71,6 +74,13 @@ export async function encodeManifest(manifest: Manifest): Promise<Uint8Array> {
   }
   lines.push('');
   return compress(Buffer.from(lines.join('\n')), { params: { [constants.ZSTD_c_compressionLevel]: LEVEL } });
+}
+
+/** Stores the manifest beside its pack, unless one is there: of one pack there is only one. Errors: those of the store. */
+export async function storeManifest(packs: PackStore, manifest: Manifest): Promise<void> {
+  const bytes = await encodeManifest(manifest);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  await packs.create(manifestKey(manifest.tenant, manifest), bytes, { lengthBytes: bytes.length, sha256 });
 }
 
 /** Error `damaged` for bytes that encodeManifest did not make. */

@@ -11,8 +11,8 @@ import { createDiskPackStore } from '#edge-gateway/cache/disk-pack-store.ts';
 import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
 import { indexInstances } from '#shared/archive/ingest.ts';
 import { inspectPack } from '#shared/archive/inspect.ts';
-import { keyPartOf, manifestKey, newPackId, packKey } from '#shared/archive/keys.ts';
-import { encodeManifest } from '#shared/archive/manifest.ts';
+import { keyPartOf, newPackId, packKey } from '#shared/archive/keys.ts';
+import { storeManifest } from '#shared/archive/manifest.ts';
 import { dosTimeOf, encodeDirectory, encodeLocalHeader, type PackEntry } from '#shared/archive/pack.ts';
 import type { Archive } from '#shared/archive/ports.ts';
 import type { PackRef, SeriesRef } from '#shared/archive/records.ts';
@@ -116,8 +116,7 @@ async function storePack(archive: Archive, ref: PackRef, files: readonly NamedFi
     lengthBytes: pack.length,
     sha256,
   });
-  const bytes = await encodeManifest(manifest);
-  await archive.packs.create(manifestKey(tenant, ref), bytes, { lengthBytes: bytes.length, sha256: sha256Of(bytes) });
+  await storeManifest(archive.packs, manifest);
   await indexInstances(archive.index, instances);
   await archive.index.createPack({
     ...ref,
