@@ -3,7 +3,7 @@
  * every write here belongs into a durable transaction.
  */
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
-import type { PackRecord, PackRef, PackState, SeriesRef, StudyRef } from '#shared/archive/records.ts';
+import type { PackChange, PackRecord, PackRef, PackState, SeriesRef, StudyRef } from '#shared/archive/records.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import type { Database } from './sqlite-database.ts';
 import type { StoredPage } from './sqlite-instances.ts';
@@ -13,12 +13,7 @@ export type PackTotals = Awaited<ReturnType<ArchiveIndex['packTotals']>>;
 export interface PackTable {
   createPack(record: PackRecord): PackRecord | undefined;
   getPack(tenant: string, ref: PackRef): PackRecord | undefined;
-  updatePack(
-    tenant: string,
-    ref: PackRef,
-    from: readonly PackState[],
-    change: Partial<PackRecord>,
-  ): PackRecord | undefined;
+  updatePack(tenant: string, ref: PackRef, from: readonly PackState[], change: PackChange): PackRecord | undefined;
   deletePack(tenant: string, ref: PackRef): void;
   listPacks(tenant: string, ref: StudyRef | SeriesRef): readonly PackRecord[];
   packsInState(tenant: string, state: PackState, page: { limit: number; after?: string }): StoredPage<PackRecord>;
@@ -36,6 +31,10 @@ const columnOf = {
   sentAtMs: 'sent_at_ms',
   archivedAtMs: 'archived_at_ms',
   reason: 'reason',
+  priority: 'priority',
+  sourceAeTitles: 'source_ae_titles',
+  evictedAtMs: 'evicted_at_ms',
+  accessedAtMs: 'accessed_at_ms',
 } as const satisfies Record<Exclude<keyof PackRecord, 'tenant' | keyof PackRef>, string>;
 
 type Field = keyof typeof columnOf;
@@ -61,7 +60,7 @@ export function createPackTable(database: Database): PackTable {
         sql(`INSERT INTO pack (tenant, study_uid, series_uid, pack_id, ${Object.values(columnOf).join(', ')})
         VALUES (?, ?, ?, ?, ${fields.map(() => '?').join(', ')}) ON CONFLICT DO NOTHING`).run(
           ...keyOf(record.tenant, record),
-          ...fields.map((field) => record[field] ?? null),
+          ...fields.map((field) => columnValue(record[field])),
         );
       return changes === 1 ? undefined : getPack(record.tenant, record);
     },
@@ -72,7 +71,7 @@ export function createPackTable(database: Database): PackTable {
       if (known === undefined || !from.includes(known.state)) return undefined;
       if (changed.length > 0) {
         sql(`UPDATE pack SET ${changed.map((field) => `${columnOf[field]} = ?`).join(', ')} WHERE ${byKey}`).run(
-          ...changed.map((field) => change[field] ?? null),
+          ...changed.map((field) => columnValue(change[field])),
           ...keyOf(tenant, ref),
         );
       }
@@ -148,6 +147,9 @@ export function createPackTable(database: Database): PackTable {
 
 const none: PackTotals[PackState] = { packs: 0, instances: 0, bytes: 0, oldestCreatedAtMs: undefined };
 
+const columnValue = (value: PackRecord[Field]): string | number | null =>
+  value === undefined ? null : typeof value === 'object' ? JSON.stringify(value) : value;
+
 function recordOf(row: Record<string, unknown>): PackRecord {
   const record: Record<string, unknown> = {
     tenant: row.tenant,
@@ -157,7 +159,8 @@ function recordOf(row: Record<string, unknown>): PackRecord {
   };
   for (const field of fields) {
     const value = row[columnOf[field]];
-    if (value !== null && value !== undefined) record[field] = value;
+    if (value === null || value === undefined) continue;
+    record[field] = field === 'sourceAeTitles' ? JSON.parse(value as string) : value;
   }
   return record as unknown as PackRecord;
 }

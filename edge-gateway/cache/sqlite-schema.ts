@@ -89,4 +89,11 @@ export const indexMigrations: readonly string[] = [
   CREATE INDEX pack_by_state ON pack
     (tenant, state, pack_id, study_uid, series_uid, instance_count, length_bytes, created_at_ms);
   `,
+  `
+  ALTER TABLE pack ADD COLUMN priority TEXT;
+  -- A JSON list.
+  ALTER TABLE pack ADD COLUMN source_ae_titles TEXT;
+  ALTER TABLE pack ADD COLUMN evicted_at_ms INTEGER;
+  ALTER TABLE pack ADD COLUMN accessed_at_ms INTEGER;
+  `,
 ];

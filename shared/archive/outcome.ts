@@ -27,6 +27,8 @@ export interface IncomingInstance {
   readonly transferSyntaxUid: string;
   /** Goes to (0002,0016). */
   readonly sourceAeTitle: string | undefined;
+  /** What the sender said with a C-STORE (0000,0700); absent when it said nothing. */
+  readonly priority?: 'high' | 'medium' | 'low';
 }
 
 /** One instance on its way in. Exactly one of `commit` and `abort` ends it. */

@@ -9,6 +9,7 @@ import type {
   ByteRange,
   InstanceRecord,
   InstanceRef,
+  PackChange,
   PackRecord,
   PackRef,
   PackState,
@@ -67,12 +68,15 @@ export interface ArchiveIndex {
   /** Answers the record that was there already, or undefined where it was added. */
   createPack(record: PackRecord): Promise<PackRecord | undefined>;
   getPack(tenant: string, ref: PackRef): Promise<PackRecord | undefined>;
-  /** Changes fields of a pack if its state is one of `from`; answers the record as it is then, undefined if the condition failed. */
+  /**
+   * Changes fields of a pack if its state is one of `from`; answers the record as it is then, undefined if the condition failed. A
+   * field that is given as undefined is removed.
+   */
   updatePack(
     tenant: string,
     ref: PackRef,
     from: readonly PackState[],
-    change: Partial<PackRecord>,
+    change: PackChange,
   ): Promise<PackRecord | undefined>;
   /** Removes the record of a pack that was never sealed (nothing acknowledged is in it). */
   deletePack(tenant: string, ref: PackRef): Promise<void>;

@@ -70,6 +70,9 @@ export interface StudyRecord extends StudyRef {
 
 export type PackState = 'open' | 'sealed' | 'sent' | 'archived' | 'rejected';
 
+/** In which order packs are uploaded: `stat` first and at any hour, then `routine`, then `low`. */
+export type UploadPriority = 'stat' | 'routine' | 'low';
+
 export interface PackRecord extends PackRef {
   readonly tenant: string;
   readonly state: PackState;
@@ -84,7 +87,18 @@ export interface PackRecord extends PackRef {
   readonly archivedAtMs?: number;
   /** Why it is rejected, or the last error while sending: a sentence without patient data. */
   readonly reason?: string;
+  /** Absent: `routine`. */
+  readonly priority?: UploadPriority;
+  /** Calling AE titles of those who sent what is in it, in order of their first instance; absent in the cloud. */
+  readonly sourceAeTitles?: readonly string[];
+  /** Since when its bytes are no longer on this disk; the state stays `archived`. Absent: they are here. */
+  readonly evictedAtMs?: number;
+  /** When somebody last read from it, to a few minutes; absent: never since it was sealed. */
+  readonly accessedAtMs?: number;
 }
+
+/** New values for fields of a pack's record; undefined removes a field. */
+export type PackChange = { readonly [Field in keyof PackRecord]?: PackRecord[Field] | undefined };
 
 export type Level = 'study' | 'series' | 'instance';
 

@@ -31,9 +31,16 @@ export function packContract(index: () => ArchiveIndex): void {
         state: 'rejected',
         sentAtMs: 6,
         archivedAtMs: 7,
+        priority: 'stat',
+        sourceAeTitles: ['CT 1', 'MR\u00e4'],
+        evictedAtMs: 8,
+        accessedAtMs: 9,
       });
       expect(await index().updatePack(tenant(), pack, ['sealed'], rest)).toEqual({ ...sealed, ...rest });
       expect(await index().getPack(tenant(), pack)).toEqual({ ...sealed, ...rest });
+      const { evictedAtMs: __, ...back } = { ...sealed, ...rest };
+      expect(await index().updatePack(tenant(), pack, ['rejected'], { evictedAtMs: undefined })).toEqual(back);
+      expect(await index().getPack(tenant(), pack)).toEqual(back);
       expect(await index().updatePack(tenant(), packRecord({ pack: 2 }), ['open'], change)).toBeUndefined();
     });
 
