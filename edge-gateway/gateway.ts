@@ -60,7 +60,7 @@ export async function startGateway(
     packs,
     log,
     clock: Date.now,
-    limits: { reserveBytes: settings.diskReserveBytes },
+    limits: { reserveBytes: settings.cache.reserveBytes },
     onSealed: (pack) => {
       uploader?.wake();
       manifests.sealed(pack);
@@ -75,7 +75,7 @@ export async function startGateway(
     log: log.child({ part: 'uploader' }),
     nowMs: Date.now,
     random: Math.random,
-    parallel: settings.parallelUploads,
+    parallel: settings.upload.parallel,
   });
   const dimse = await createDimseServer({
     host,
@@ -94,7 +94,7 @@ export async function startGateway(
       index,
       tenant,
       dataFolder,
-      reserveBytes: settings.diskReserveBytes,
+      reserveBytes: settings.cache.reserveBytes,
       aeTitle: settings.aeTitle,
       dicomPort: dimse.port,
       cloudUrl: settings.cloudUrl,

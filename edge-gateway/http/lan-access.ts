@@ -4,16 +4,15 @@
  */
 import { ArchiveError } from '#shared/errors.ts';
 import type { EdgeSettings } from '../settings.ts';
+import { isLoopbackName } from './own-name.ts';
 
 export type LanAccess = (request: Request) => void;
 
 type AccessSettings = Pick<EdgeSettings, 'host' | 'lanAccess'>;
 
-const loopbackName = /^(localhost|127(\.[0-9]{1,3}){3}|\[?::1\]?)$/i;
-
 /** Whether there is anybody who may see images. */
 export function isServed({ host, lanAccess }: AccessSettings): boolean {
-  return lanAccess === 'open' || loopbackName.test(host);
+  return lanAccess === 'open' || isLoopbackName(host);
 }
 
 /**
@@ -23,7 +22,7 @@ export function isServed({ host, lanAccess }: AccessSettings): boolean {
 export function createLanAccess(settings: AccessSettings): LanAccess {
   if (settings.lanAccess === 'open') return () => {};
   return (request) => {
-    if (isServed(settings) && loopbackName.test(new URL(request.url).hostname)) return;
+    if (isServed(settings) && isLoopbackName(new URL(request.url).hostname)) return;
     throw new ArchiveError(
       'forbidden',
       'Images are shown to this machine only. To show them without checking who asks to all who reach this port, set ARCHIPEL_EDGE_LAN_ACCESS=open.',

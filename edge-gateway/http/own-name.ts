@@ -9,3 +9,10 @@ const ownName = /^(localhost|[0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9a-f:.]+\])$/;
 export function isOwnName(request: Request): boolean {
   return ownName.test(new URL(request.url).hostname);
 }
+
+const loopbackName = /^(localhost|127(\.[0-9]{1,3}){3}|\[?::1\]?)$/i;
+
+/** Whether a host name or address leads to this machine only. */
+export function isLoopbackName(name: string): boolean {
+  return loopbackName.test(name);
+}

@@ -37,10 +37,9 @@ describe('the gateway settings', () => {
 
   it('read the table of other AEs', () => {
     const { remoteAes } = readEdgeSettings({ ARCHIPEL_EDGE_REMOTE_AES: 'PACS=10.0.0.5:104, VIEW 2=[::1]:11112 ,' });
-    expect([...remoteAes]).toEqual([
-      ['PACS', { host: '10.0.0.5', port: 104 }],
-      ['VIEW 2', { host: '::1', port: 11112 }],
-    ]);
+    expect([...remoteAes.keys()]).toEqual(['PACS', 'VIEW 2']);
+    expect(remoteAes.get('PACS')).toMatchObject({ aeTitle: 'PACS', host: '10.0.0.5', port: 104, mayStore: true });
+    expect(remoteAes.get('VIEW 2')).toMatchObject({ host: '::1', port: 11112, addresses: [] });
     expect(readEdgeSettings({}).remoteAes.size).toBe(0);
   });
 
