@@ -4,8 +4,11 @@
 const benches: Readonly<Record<string, () => Promise<{ run(): Promise<void> }>>> = {
   reader: () => import('./reader.ts'),
   append: () => import('./append.ts'),
-  'c-store': () => import('./c-store.ts'),
   imaging: () => import('./imaging.ts'),
+  'edge-store': () => import('./edge-store.ts'),
+  'edge-query': () => import('./edge-query.ts'),
+  'edge-retrieve': () => import('./edge-retrieve.ts'),
+  'edge-wan': () => import('./edge-wan.ts'),
 };
 
 const wanted = process.argv.slice(2);
