@@ -4,6 +4,7 @@
  * writes them. It knows no resources: those bring their offers.
  */
 import { ArchiveError } from '../errors.ts';
+import { parseMediaType, splitOutsideQuotes } from './media-type.ts';
 
 /** Of one element of an Accept list. */
 export interface MediaRange {
@@ -31,7 +32,6 @@ export interface Offer<T> {
 }
 
 export const maximumAcceptBytes = 4096;
-const token = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
 
 /**
  * The ranges of an Accept list in the client's order; elements that are no media range are left out. An absent or empty
@@ -120,70 +120,22 @@ function fits(range: MediaRange, offer: Offer<unknown>): boolean {
 }
 
 function mediaRange(element: string): MediaRange | undefined {
-  const [name = '', ...rest] = splitOutsideQuotes(element, ';').map((piece) => piece.trim());
-  const type = wellFormed(name);
-  if (type === undefined) return undefined;
-  const parameters = new Map<string, string>();
-  collectParameters(rest, parameters);
+  const outer = parseMediaType(element);
+  if (outer === undefined) return undefined;
+  const { type, parameters } = outer;
   const multipart = type.startsWith('multipart/');
-  let inner: string | undefined = '*/*';
-  if (multipart && parameters.has('type')) {
-    // Some put the parameters of the parts inside: type="image/jls; transfer-syntax=1.2.840.10008.1.2.4.80".
-    const [innerName = '', ...innerParameters] = splitOutsideQuotes(parameters.get('type') ?? '', ';');
-    inner = wellFormed(innerName.trim());
-    collectParameters(
-      innerParameters.map((piece) => piece.trim()),
-      parameters,
-    );
-  }
+  const said = multipart ? parameters.get('type') : undefined;
+  // Some put the parameters of the parts inside: type="image/jls; transfer-syntax=1.2.840.10008.1.2.4.80".
+  const inner = said === undefined ? { type: '*/*', parameters } : parseMediaType(said);
   if (inner === undefined || (multipart && type !== 'multipart/related' && type !== 'multipart/*')) return undefined;
-  const quality = Number(parameters.get('q') ?? '1');
+  const parameter = (name: string): string | undefined => parameters.get(name) ?? inner.parameters.get(name);
+  const quality = Number(parameter('q') ?? '1');
   return {
-    type: multipart ? inner : type,
+    type: multipart ? inner.type : type,
     form: multipart ? 'multipart' : type === '*/*' ? 'either' : 'single',
-    transferSyntax: parameters.get('transfer-syntax') || undefined,
+    transferSyntax: parameter('transfer-syntax') || undefined,
     quality: quality >= 0 && quality <= 1 ? quality : 1,
   };
-}
-
-/** `type/subtype` in lower case; a lone '*', which old Java clients send, is any type. */
-function wellFormed(text: string): string | undefined {
-  if (text === '*') return '*/*';
-  const [type = '', subtype = '', ...more] = text.toLowerCase().split('/');
-  const valid = token.test(type) && token.test(subtype) && more.length === 0 && (type !== '*' || subtype === '*');
-  return valid ? `${type}/${subtype}` : undefined;
-}
-
-/** The first of a name counts, so that outer parameters win over inner ones. */
-function collectParameters(pieces: readonly string[], into: Map<string, string>): void {
-  for (const piece of pieces) {
-    const equals = piece.indexOf('=');
-    if (equals < 0) continue;
-    const name = piece.slice(0, equals).trim().toLowerCase();
-    if (!into.has(name)) into.set(name, unquote(piece.slice(equals + 1).trim()));
-  }
-}
-
-function unquote(text: string): string {
-  if (text.length < 2 || !text.startsWith('"') || !text.endsWith('"')) return text;
-  return text.slice(1, -1).replaceAll(/\\(.)/g, '$1').trim();
-}
-
-function splitOutsideQuotes(text: string, separator: string): string[] {
-  const pieces: string[] = [];
-  let quoted = false;
-  let start = 0;
-  for (let i = 0; i < text.length; i++) {
-    const c = text[i];
-    if (quoted && c === '\\') i++;
-    else if (c === '"') quoted = !quoted;
-    else if (c === separator && !quoted) {
-      pieces.push(text.slice(start, i));
-      start = i + 1;
-    }
-  }
-  pieces.push(text.slice(start));
-  return pieces.filter((piece) => piece.trim() !== '');
 }
 
 const renderedTypes: ReadonlySet<string> = new Set([
