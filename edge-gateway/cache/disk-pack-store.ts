@@ -38,8 +38,11 @@ export interface DiskPackStoreOptions {
 }
 
 const WRITE_BYTES = 512 * 1024;
-/** Small: what was read stays in memory until it is collected, and large pieces are collected late. */
-const READ_BYTES = 64 * 1024;
+/**
+ * Of a stream: every read costs a thread's turn, so they must not be many; what was read stays in memory until it is collected, so
+ * they must not be large.
+ */
+const READ_BYTES = 256 * 1024;
 const MAX_KNOWN_FOLDERS = 10_000;
 const STALE_MS = 60 * 60 * 1000;
 
@@ -170,17 +173,26 @@ export function createDiskPackStore(options: DiskPackStoreOptions): DiskPackStor
       const { file, offsetBytes, lengthBytes } = await openRange(key, range);
       let at = offsetBytes;
       const end = offsetBytes + lengthBytes;
+      const readNext = async (): Promise<Uint8Array> => {
+        const bytes = Buffer.allocUnsafeSlow(Math.min(READ_BYTES, end - at));
+        if (bytes.length > 0 && (await file.read(bytes, at)) !== bytes.length) throw shorter(key);
+        at += bytes.length;
+        return bytes;
+      };
+      /** The next piece comes from the disk while the one before goes to the client. */
+      let ahead: Promise<Uint8Array> | undefined;
       return new ReadableStream<Uint8Array>(
         {
           async pull(controller) {
             try {
-              const bytes = Buffer.allocUnsafeSlow(Math.min(READ_BYTES, end - at));
-              if (bytes.length > 0) {
-                if ((await file.read(bytes, at)) !== bytes.length) throw shorter(key);
-                at += bytes.length;
-                controller.enqueue(bytes);
+              const bytes = await (ahead ?? readNext());
+              ahead = undefined;
+              if (bytes.length > 0) controller.enqueue(bytes);
+              if (at < end) {
+                ahead = readNext();
+                ahead.catch(() => {});
+                return;
               }
-              if (at < end) return;
               await file.close();
               controller.close();
             } catch (error) {
