@@ -7,11 +7,14 @@ import { join } from 'node:path';
 import type { Archive } from '#shared/archive/ports.ts';
 import type { Logger } from '#shared/log.ts';
 import { createDiskPackStore } from './cache/disk-pack-store.ts';
+import { claimFolderFormat } from './cache/folder-format.ts';
 import { lockFolder } from './cache/folder-lock.ts';
 import { createPackManifests } from './cache/manifests.ts';
 import { createReceiver, openFolderOf, type Receiver } from './cache/receiver.ts';
 import { createSqliteIndex } from './cache/sqlite-index.ts';
+import { createPeerBook } from './dimse/peer-book.ts';
 import { createDimseServer } from './dimse/server.ts';
+import { loadTlsIdentity } from './dimse/tls.ts';
 import { serveHttp } from './http/host.ts';
 import { createLan } from './http/lan.ts';
 import type { EdgeSettings } from './settings.ts';
@@ -38,6 +41,7 @@ export async function startGateway(
   const { dataFolder, tenant, host } = settings;
   mkdirSync(dataFolder, { recursive: true });
   const lock = lockFolder(dataFolder);
+  claimFolderFormat(dataFolder, VERSION);
   const index = await createSqliteIndex({ file: join(dataFolder, 'index.sqlite'), inWorker: true });
   const root = join(dataFolder, 'packs');
   const packs = createDiskPackStore({ root, openFolder: openFolderOf(dataFolder) });
@@ -61,6 +65,7 @@ export async function startGateway(
     log,
     clock: Date.now,
     limits: { reserveBytes: settings.cache.reserveBytes },
+    priorities: settings.upload.priorities,
     onSealed: (pack) => {
       uploader?.wake();
       manifests.sealed(pack);
@@ -77,13 +82,31 @@ export async function startGateway(
     random: Math.random,
     parallel: settings.upload.parallel,
   });
+  const peerBook = createPeerBook(Date.now);
+  const tlsIdentity =
+    settings.dicomTls === undefined
+      ? undefined
+      : loadTlsIdentity({ ...settings.dicomTls, log: log.child({ part: 'tls' }) });
   const dimse = await createDimseServer({
     host,
     port: settings.dicomPort,
     aeTitle: settings.aeTitle,
     receiver,
-    queryRetrieve: { archive, tenant, remoteAes: settings.remoteAes, maxFindResults: settings.maxFindResults },
+    peers: settings,
+    ...(tlsIdentity && settings.dicomTls && { tls: { ...settings.dicomTls, identity: tlsIdentity } }),
+    limits: {
+      maxAssociations: settings.maxAssociations,
+      maxAssociationsPerAddress: settings.maxAssociationsPerAddress,
+    },
+    queryRetrieve: {
+      archive,
+      tenant,
+      remoteAes: settings.remoteAes,
+      maxFindResults: settings.maxFindResults,
+      ...(tlsIdentity && { tlsIdentity }),
+    },
     log: log.child({ part: 'dimse' }),
+    onEvent: peerBook.note,
   });
   const lan = createLan({
     settings,
@@ -116,6 +139,7 @@ export async function startGateway(
     archive,
     async close() {
       await dimse.close();
+      tlsIdentity?.close();
       await web.close();
       await lan.close();
       await manifests.close();

@@ -17,6 +17,7 @@ import {
   RESPONSE,
 } from './command-set.ts';
 import { Conversations } from './conversations.ts';
+import type { DimseEvent, Peer } from './events.ts';
 import { GrowingBuffer } from './growing-buffer.ts';
 import { type AcceptedContext, type NegotiationPolicy, negotiate } from './negotiation.ts';
 import { OutgoingMessages } from './outgoing-messages.ts';
@@ -33,8 +34,8 @@ import {
   PduType,
   pduViolation,
   type Reject,
-  Rejects,
 } from './pdu.ts';
+import { type Admission, allRights } from './peers.ts';
 import { responseTo } from './response.ts';
 import { type Answer, answerWith, type Conversation, type Operation, type Service } from './service.ts';
 import { Status, statusOfError } from './status.ts';
@@ -59,10 +60,11 @@ export interface AssociationOptions {
   readonly limits: AssociationLimits;
   readonly services: ReadonlyMap<number, Service>;
   readonly log: Logger;
-  /** Only to be told, by a transient reject, to come back later. */
-  readonly isOverLimit: boolean;
-  readonly onAccepted: (callingAeTitle: string) => void;
-  readonly onEnd: (end: AssociationEnd, callingAeTitle: string | undefined) => void;
+  readonly address: string;
+  readonly isSecure: boolean;
+  /** Whether this request may become an association now, and what for. */
+  readonly admit: (request: AssociateRequest) => Admission;
+  readonly report: (event: DimseEvent) => void;
 }
 
 /** A request whose data set has not ended. */
@@ -79,6 +81,7 @@ export class Association implements UpperLayerHandler {
   readonly #options: AssociationOptions;
   #log: Logger;
   #request: AssociateRequest | undefined;
+  #rights = allRights;
   #contexts: ReadonlyMap<number, AcceptedContext> = new Map();
   #receiving: readonly AcceptedContext[] = [];
   #operations = 1;
@@ -92,7 +95,8 @@ export class Association implements UpperLayerHandler {
   #isShuttingDown = false;
   #end: AssociationEnd = 'lost';
   #progress = -1;
-  #progressAtMs = performance.now();
+  readonly #openedAtMs = performance.now();
+  #progressAtMs = this.#openedAtMs;
 
   constructor(socket: Socket, options: AssociationOptions) {
     this.#options = options;
@@ -103,6 +107,12 @@ export class Association implements UpperLayerHandler {
     });
     this.#messages = new OutgoingMessages(this.#layer, () => this.#request?.userInformation.maxPduBytes ?? 0);
     this.#conversations = new Conversations(this.#messages);
+  }
+
+  get #peer(): Peer {
+    const { address, isSecure } = this.#options;
+    const { callingAeTitle = '', calledAeTitle = '' } = this.#request ?? {};
+    return { callingAeTitle, calledAeTitle, address, isSecure };
   }
 
   pduBegins(type: number): void {
@@ -134,17 +144,19 @@ export class Association implements UpperLayerHandler {
 
   #open(request: AssociateRequest): void | Promise<void> {
     this.#request = request;
-    const { policy, isOverLimit } = this.#options;
+    const { policy, admit, report } = this.#options;
     const peer = request.userInformation;
     this.#log = this.#log.child({ callingAeTitle: request.callingAeTitle, calledAeTitle: request.calledAeTitle });
-    if (isOverLimit) return this.#reject(Rejects.localLimitExceeded, 'too many associations are open');
-    const negotiated = negotiate(request, policy);
+    const admission = admit(request);
+    if (admission.kind === 'rejected') return this.#reject(admission.reject, admission.why);
+    const negotiated = negotiate(request, policy, admission.rights);
     if (negotiated.kind === 'rejected') return this.#reject(negotiated.reject, negotiated.why);
     if (fragmentLimit(peer.maxPduBytes) === 0) {
       throw pduViolation('the peer takes PDUs too small for any message', AbortReason.InvalidPduParameterValue, {
         maxPduBytes: peer.maxPduBytes,
       });
     }
+    this.#rights = admission.rights;
     this.#contexts = negotiated.contexts;
     this.#receiving = negotiated.receiving;
     this.#operations = negotiated.operations;
@@ -159,13 +171,14 @@ export class Association implements UpperLayerHandler {
       },
       'association accepted',
     );
-    this.#options.onAccepted(request.callingAeTitle);
+    report({ kind: 'association-accepted', peer: this.#peer });
     return this.#layer.write([encodeAssociateAccept(negotiated.accept)]);
   }
 
   #reject(reject: Reject, why: string): void {
     this.#end = 'rejected';
     this.#log.warn({ ...reject }, `association rejected: ${why}`);
+    this.#options.report({ kind: 'association-rejected', peer: this.#peer, reject, why });
     this.#layer.end(encodeAssociateReject(reject));
   }
 
@@ -230,8 +243,11 @@ export class Association implements UpperLayerHandler {
     }
     return service(request, {
       callingAeTitle: this.#request?.callingAeTitle ?? '',
+      peer: this.#peer,
+      rights: this.#rights,
       context,
       log: this.#log,
+      report: this.#options.report,
     });
   }
 
@@ -326,7 +342,8 @@ export class Association implements UpperLayerHandler {
     this.#conversations.endAll();
     if (this.#end === 'lost' && this.#request !== undefined)
       this.#log.warn({}, 'association lost: the connection closed');
-    this.#options.onEnd(this.#end, this.#request?.callingAeTitle);
+    const durationMs = performance.now() - this.#openedAtMs;
+    this.#options.report({ kind: 'association-ended', peer: this.#peer, end: this.#end, durationMs });
   }
 
   #dropMessage(): void {

@@ -4,18 +4,17 @@
  * many may be unanswered as were negotiated. Sending files is send.ts.
  */
 import { connect as connectTcp, type Socket } from 'node:net';
-import { type ConnectionOptions, connect as connectTls } from 'node:tls';
-import { IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME } from '#shared/dicom/uid.ts';
+import { connect as connectTls } from 'node:tls';
 import { ArchiveError } from '#shared/errors.ts';
 import {
-  APPLICATION_CONTEXT_NAME,
   type AssociateAccept,
-  type AssociateRequest,
   ContextResult,
   decodeAssociateAccept,
   encodeAssociateRequest,
   MAX_PRESENTATION_CONTEXTS,
+  type RoleSelection,
 } from './associate-pdu.ts';
+import { associateRequestOf } from './association-request.ts';
 import {
   CommandField,
   type CommandSet,
@@ -44,7 +43,9 @@ import {
   pduViolation,
 } from './pdu.ts';
 import { RequestWindow } from './request-window.ts';
-import { Status, type StatusAnswer } from './status.ts';
+import { answerOf } from './response.ts';
+import type { StatusAnswer } from './status.ts';
+import { type ClientTls, tlsClientOptions } from './tls.ts';
 import { UpperLayer, type UpperLayerHandler } from './upper-layer.ts';
 
 export interface ProposedContext {
@@ -59,6 +60,8 @@ export interface ConnectOptions {
   readonly calledAeTitle: string;
   /** At most 128, in order; they get the IDs 1, 3, 5 … */
   readonly contexts: readonly ProposedContext[];
+  /** What we propose to be on them where it is not SCU (PS3.7 Annex D.3.3.4). */
+  readonly roles?: readonly RoleSelection[];
   /** What we offer to take in one P-DATA-TF. */
   readonly maxPduBytes?: number;
   /** The longest payload of one presentation data value that we send; never more than the peer's limit allows. */
@@ -66,7 +69,8 @@ export interface ConnectOptions {
   readonly pdvsPerPdu?: number;
   /** Requests that may be unanswered; more than 1 is proposed to the peer, which may say less (PS3.7 Annex D.3.3.3). */
   readonly operations?: number;
-  readonly tls?: ConnectionOptions;
+  /** Calls over TLS (PS3.15 §B.12). */
+  readonly tls?: ClientTls;
   /** For the connection and for the negotiation together. */
   readonly connectTimeoutMs?: number;
   /** For a response, and for any progress in what we send. */
@@ -81,6 +85,8 @@ export interface InstanceToStore {
   readonly dataSet: Uint8Array | AsyncIterable<Uint8Array>;
   /** Whose C-MOVE makes us store it (PS3.7 §9.1.1.1). */
   readonly moveOriginator?: { readonly aeTitle: string; readonly messageId: number };
+  /** (0000,0700): 0 medium, 1 high, 2 low. */
+  readonly priority?: 0 | 1 | 2;
 }
 
 /**
@@ -92,7 +98,9 @@ export async function connect(options: ConnectOptions): Promise<RequestorAssocia
     throw new ArchiveError('bad-request', 'an association needs 1 to 128 presentation contexts');
   const address = { host: options.host, port: options.port };
   const socket =
-    options.tls === undefined ? connectTcp({ ...address, noDelay: true }) : connectTls({ ...options.tls, ...address });
+    options.tls === undefined
+      ? connectTcp({ ...address, noDelay: true })
+      : connectTls({ ...tlsClientOptions(options.tls, options.host), ...address });
   const association = new RequestorAssociation(socket, options);
   await association.whenOpen;
   return association;
@@ -132,33 +140,18 @@ export class RequestorAssociation implements UpperLayerHandler {
       this.#breakOff(new ArchiveError('timeout', 'the peer did not answer the association request in time', fields));
     }, options.connectTimeoutMs ?? 30_000);
     socket.once(options.tls === undefined ? 'connect' : 'secureConnect', () => {
-      void this.#layer.write([encodeAssociateRequest(this.#associateRequest())]);
+      void this.#layer.write([encodeAssociateRequest(associateRequestOf(options))]);
     });
-  }
-
-  #associateRequest(): AssociateRequest {
-    const options = this.#options;
-    const operations = options.operations ?? 1;
-    return {
-      protocolVersion: 1,
-      calledAeTitle: options.calledAeTitle,
-      callingAeTitle: options.callingAeTitle,
-      applicationContextName: APPLICATION_CONTEXT_NAME,
-      contexts: options.contexts.map((context, i) => ({ id: 2 * i + 1, ...context })),
-      userInformation: {
-        maxPduBytes: options.maxPduBytes ?? DEFAULT_MAX_PDU_BYTES,
-        implementationClassUid: IMPLEMENTATION_CLASS_UID,
-        implementationVersionName: IMPLEMENTATION_VERSION_NAME,
-        ...(operations > 1 ? { asynchronousOperations: { invoked: operations, performed: 1 } } : {}),
-        roles: [],
-        extendedNegotiation: [],
-      },
-    };
   }
 
   /** What the peer accepted, in the order proposed. */
   get contexts(): readonly AcceptedContext[] {
     return this.#contexts;
+  }
+
+  /** What the peer answered about our role; undefined: nothing. */
+  roleIn(sopClassUid: string): RoleSelection | undefined {
+    return this.#accept?.userInformation.roles.find((role) => role.sopClassUid === sopClassUid);
   }
 
   /** Requests that may be unanswered, as negotiated. */
@@ -174,7 +167,7 @@ export class RequestorAssociation implements UpperLayerHandler {
   echo(): Promise<StatusAnswer> {
     const context = this.#contexts.find((candidate) => candidate.abstractSyntax === VERIFICATION_SOP_CLASS);
     if (context === undefined) return Promise.reject(notAccepted(VERIFICATION_SOP_CLASS));
-    return this.#request(context, {
+    return this.request(context, {
       affectedSopClassUid: VERIFICATION_SOP_CLASS,
       commandField: CommandField.CEchoRequest,
       dataSetType: NO_DATA_SET,
@@ -187,7 +180,7 @@ export class RequestorAssociation implements UpperLayerHandler {
    * A failure in the middle of a data set aborts the association: it cannot be taken up again.
    */
   store(instance: InstanceToStore): Promise<StatusAnswer> {
-    const { sopClassUid, sopInstanceUid, transferSyntaxUid, dataSet, moveOriginator } = instance;
+    const { sopClassUid, sopInstanceUid, transferSyntaxUid, dataSet, moveOriginator, priority = 0 } = instance;
     const context = this.#contexts.find(
       (candidate) => candidate.abstractSyntax === sopClassUid && candidate.transferSyntaxUid === transferSyntaxUid,
     );
@@ -195,7 +188,7 @@ export class RequestorAssociation implements UpperLayerHandler {
     const command = {
       affectedSopClassUid: sopClassUid,
       commandField: CommandField.CStoreRequest,
-      priority: 0,
+      priority,
       dataSetType: 1,
       affectedSopInstanceUid: sopInstanceUid,
       ...(moveOriginator && {
@@ -203,7 +196,7 @@ export class RequestorAssociation implements UpperLayerHandler {
         moveOriginatorMessageId: moveOriginator.messageId,
       }),
     };
-    return this.#request(context, command, dataSet);
+    return this.request(context, command, dataSet);
   }
 
   /** A-RELEASE after all answers have come; resolves when the connection is closed. */
@@ -227,7 +220,8 @@ export class RequestorAssociation implements UpperLayerHandler {
     this.#breakOff(new ArchiveError('unavailable', 'the association was aborted by ourselves'));
   }
 
-  #request(
+  /** Any request on a context that was accepted; a Message ID is given to it. Errors as of `store`. */
+  request(
     context: AcceptedContext,
     command: CommandSet,
     dataSet?: Uint8Array | AsyncIterable<Uint8Array>,
@@ -341,17 +335,12 @@ export class RequestorAssociation implements UpperLayerHandler {
     this.#command.append(bytes);
     if (!isEnd || (control & PDV_LAST) === 0) return;
     const response = decodeCommandSet(this.#command.take());
-    const answer: StatusAnswer = {
-      status: response.status ?? Status.ProcessingFailure,
-      ...(response.errorComment === undefined ? {} : { comment: response.errorComment }),
-      ...(response.offendingElements === undefined ? {} : { offendingElements: response.offendingElements }),
-    };
+    const { commandField } = response;
     if (
-      (response.commandField & RESPONSE) === 0 ||
-      !this.#window.answered(response.messageIdBeingRespondedTo, answer)
-    ) {
-      throw messageViolation('the peer sent a message that answers nothing', { commandField: response.commandField });
-    }
+      (commandField & RESPONSE) === 0 ||
+      !this.#window.answered(response.messageIdBeingRespondedTo, answerOf(response))
+    )
+      throw messageViolation('the peer sent a message that answers nothing', { commandField });
     if (this.#window.unansweredCount === 0) this.#stopTimer();
   }
 

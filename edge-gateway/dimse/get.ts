@@ -10,7 +10,7 @@ import { contextFor, type OutgoingDataSet, openDataSet } from './outgoing-data-s
 import { type StoredInstance, selectInstances } from './retrieve-selection.ts';
 import { type Answer, answerWith, type Exchange, type RequestScope, type Service } from './service.ts';
 import { Status } from './status.ts';
-import { endOf, runSubOperations, type SubOperationEnd } from './sub-operations.ts';
+import { endOf, reported, runSubOperations, type SubOperationEnd } from './sub-operations.ts';
 
 export interface GetOptions {
   readonly archive: Archive;
@@ -25,7 +25,7 @@ export function createGetService(options: GetOptions): Service {
     if (request.dataSetType === NO_DATA_SET)
       return answerWith({ status: QueryStatus.IdentifierDoesNotMatch, comment: 'C-GET needs an identifier' });
     return conversationWith(scope.context.transferSyntaxUid, model, (identifier, exchange) =>
-      get(options, identifier, scope, exchange),
+      reported(scope, identifier, { operation: 'get' }, get(options, identifier, scope, exchange)),
     );
   };
 }

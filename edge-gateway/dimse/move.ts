@@ -14,9 +14,10 @@ import { contextFor, type OutgoingDataSet, openDataSet } from './outgoing-data-s
 import { type StoredInstance, selectInstances } from './retrieve-selection.ts';
 import { type Answer, answerWith, type Exchange, type RequestScope, type Service } from './service.ts';
 import { Status } from './status.ts';
-import { endOf, runSubOperations, type SubOperationEnd } from './sub-operations.ts';
+import { endOf, reported, runSubOperations, type SubOperationEnd } from './sub-operations.ts';
+import { type TlsIdentity, type TlsRemote, tlsTo } from './tls.ts';
 
-export interface RemoteAe {
+export interface RemoteAe extends TlsRemote {
   readonly host: string;
   readonly port: number;
 }
@@ -28,6 +29,8 @@ export interface MoveOptions {
   readonly aeTitle: string;
   /** By AE title. */
   readonly remoteAes: ReadonlyMap<string, RemoteAe>;
+  /** With which we call those that want TLS. */
+  readonly tlsIdentity?: TlsIdentity;
   /** For the destination to accept, to take what is sent, and to answer each instance. Default 30 s. */
   readonly timeoutMs?: number;
 }
@@ -40,7 +43,12 @@ export function createMoveService(options: MoveOptions): Service {
     if (request.dataSetType === NO_DATA_SET)
       return answerWith({ status: QueryStatus.IdentifierDoesNotMatch, comment: 'C-MOVE needs an identifier' });
     return conversationWith(scope.context.transferSyntaxUid, model, (identifier, exchange) =>
-      move(options, request, identifier, scope, exchange),
+      reported(
+        scope,
+        identifier,
+        { operation: 'move', destination: request.moveDestination },
+        move(options, request, identifier, scope, exchange),
+      ),
     );
   };
 }
@@ -149,13 +157,15 @@ class Delivery {
     if (this.#association !== undefined && this.#batch === batch) return this.#association;
     this.end();
     this.#batch = batch;
-    const { timeoutMs = 30_000, aeTitle } = this.#options;
+    const { timeoutMs = 30_000, aeTitle, tlsIdentity } = this.#options;
+    const tls = tlsTo(this.#destination, tlsIdentity);
     this.#association = await connect({
       host: this.#destination.host,
       port: this.#destination.port,
       callingAeTitle: aeTitle,
       calledAeTitle: this.#destination.aeTitle,
       contexts: batch.contexts,
+      ...(tls === undefined ? {} : { tls }),
       connectTimeoutMs: timeoutMs,
       responseTimeoutMs: timeoutMs,
     });

@@ -17,21 +17,21 @@ import {
 } from './associate-pdu.ts';
 import { answerExtendedNegotiation, identifierSyntaxOf, informationModels } from './information-model.ts';
 import { type Reject, Rejects } from './pdu.ts';
+import { allRights, type Rights } from './peers.ts';
 
 export const VERIFICATION_SOP_CLASS = '1.2.840.10008.1.1';
+export const STORAGE_COMMITMENT_PUSH_MODEL = '1.2.840.10008.1.20.1';
 export const IMPLICIT_VR_LITTLE_ENDIAN = '1.2.840.10008.1.2';
 const EXPLICIT_VR_LITTLE_ENDIAN = '1.2.840.10008.1.2.1';
 
 export interface NegotiationPolicy {
   readonly maxPduBytes: number;
-  /** Our own AE titles: when given, a request for any other is rejected. */
-  readonly calledAeTitles?: readonly string[];
-  /** When given, a request from any other is rejected. */
-  readonly callingAeTitles?: readonly string[];
   /** Most operations that we let a requestor have outstanding when it asks for a window (PS3.7 Annex D.3.3.3). */
   readonly maxOperations: number;
   /** Whether the classes of Query/Retrieve are offered. */
   readonly offersQueryRetrieve?: boolean;
+  /** Whether Storage Commitment is offered; as its user we take reports on associations that its provider opens. */
+  readonly offersStorageCommitment?: boolean;
 }
 
 export interface AcceptedContext {
@@ -54,9 +54,16 @@ export type Negotiated =
       readonly operations: number;
     };
 
-/** An association whose contexts are all refused is still accepted: that is what the standard's answer per context is for. */
-export function negotiate(request: AssociateRequest, policy: NegotiationPolicy): Negotiated {
-  const refusal = refusalOf(request, policy);
+/**
+ * An association whose contexts are all refused is still accepted: that is what the standard's answer per context is for. What
+ * the caller may not use is a user rejection (PS3.8 Table 9-18): we support it, but not for this caller.
+ */
+export function negotiate(
+  request: AssociateRequest,
+  policy: NegotiationPolicy,
+  rights: Rights = allRights,
+): Negotiated {
+  const refusal = refusalOf(request);
   if (refusal !== undefined) return refusal;
   const contexts = new Map<number, AcceptedContext>();
   const extended = new Map<string, ExtendedNegotiation>();
@@ -66,7 +73,9 @@ export function negotiate(request: AssociateRequest, policy: NegotiationPolicy):
       extended.set(sopClassUid, { sopClassUid, information: answerExtendedNegotiation(model, information) });
   }
   const answers = request.contexts.map((proposed) => {
-    const answer = answerContext(proposed, policy);
+    const answer = isPermitted(proposed.abstractSyntax, request, policy, rights)
+      ? answerContext(proposed, policy)
+      : { id: proposed.id, result: ContextResult.UserRejection, transferSyntax: proposed.transferSyntaxes[0] ?? '' };
     if (answer.result === ContextResult.Acceptance) {
       const agreed = extended.get(proposed.abstractSyntax);
       contexts.set(proposed.id, {
@@ -79,7 +88,7 @@ export function negotiate(request: AssociateRequest, policy: NegotiationPolicy):
     return answer;
   });
   const accepted = new Set([...contexts.values()].map((context) => context.abstractSyntax));
-  const roles = rolesOf(request, accepted);
+  const roles = rolesOf(request, accepted, rights);
   const window = request.userInformation.asynchronousOperations;
   const operations = window === undefined ? 1 : Math.min(window.invoked || policy.maxOperations, policy.maxOperations);
   return {
@@ -104,17 +113,33 @@ export function negotiate(request: AssociateRequest, policy: NegotiationPolicy):
   };
 }
 
-function refusalOf(request: AssociateRequest, policy: NegotiationPolicy): Negotiated | undefined {
+function refusalOf(request: AssociateRequest): Negotiated | undefined {
   const rejected = (reject: Reject, why: string): Negotiated => ({ kind: 'rejected', reject, why });
   if ((request.protocolVersion & 1) === 0)
     return rejected(Rejects.protocolVersionNotSupported, 'the requestor does not speak version 1 of the protocol');
   if (request.applicationContextName !== APPLICATION_CONTEXT_NAME)
     return rejected(Rejects.applicationContextNotSupported, 'the application context is not that of DICOM');
-  if (policy.calledAeTitles !== undefined && !policy.calledAeTitles.includes(request.calledAeTitle))
-    return rejected(Rejects.calledAeTitleNotRecognized, 'the called AE title is not ours');
-  if (policy.callingAeTitles !== undefined && !policy.callingAeTitles.includes(request.callingAeTitle))
-    return rejected(Rejects.callingAeTitleNotRecognized, 'the calling AE title is not on the list');
   return undefined;
+}
+
+/** By the right that it takes to use an abstract syntax. Whoever may retrieve receives by C-GET on contexts of storage. */
+function isPermitted(
+  abstractSyntax: string,
+  request: AssociateRequest,
+  policy: NegotiationPolicy,
+  { mayStore, mayQuery, mayRetrieve }: Rights,
+): boolean {
+  if (abstractSyntax === VERIFICATION_SOP_CLASS) return true;
+  const model = policy.offersQueryRetrieve === true ? informationModels.get(abstractSyntax) : undefined;
+  if (model !== undefined) return model.operation === 'find' ? mayQuery : mayRetrieve;
+  if (mayStore) return true;
+  // Asks for what was stored, which takes the right to store, or reports on what we asked for.
+  if (abstractSyntax === STORAGE_COMMITMENT_PUSH_MODEL)
+    return request.userInformation.roles.some((role) => role.sopClassUid === abstractSyntax && role.scp);
+  if (!isStorageClass(abstractSyntax)) return true;
+  const { roles } = request.userInformation;
+  const receives = roles.length === 0 || roles.some((role) => role.sopClassUid === abstractSyntax && role.scp);
+  return mayRetrieve && receives && canGet(new Set(request.contexts.map((context) => context.abstractSyntax)));
 }
 
 function answerContext(proposed: PresentationContext, policy: NegotiationPolicy): PresentationContextAnswer {
@@ -133,7 +158,8 @@ function answerContext(proposed: PresentationContext, policy: NegotiationPolicy)
       ? refused(ContextResult.TransferSyntaxesNotSupported)
       : accepted(transferSyntax);
   }
-  if (policy.offersQueryRetrieve === true && informationModels.has(abstractSyntax)) {
+  const isCommitment = policy.offersStorageCommitment === true && abstractSyntax === STORAGE_COMMITMENT_PUSH_MODEL;
+  if (isCommitment || (policy.offersQueryRetrieve === true && informationModels.has(abstractSyntax))) {
     const transferSyntax = identifierSyntaxOf(transferSyntaxes);
     return transferSyntax === undefined
       ? refused(ContextResult.TransferSyntaxesNotSupported)
@@ -151,21 +177,21 @@ const canGet = (abstractSyntaxes: ReadonlySet<string>): boolean =>
 
 /**
  * The requestor of an accepted context may be SCU as it asks; SCP of a storage class it may be where it can use C-GET, since
- * nothing else makes us store to it (PS3.7 Annex D.3.3.4).
+ * nothing else makes us store to it (PS3.7 Annex D.3.3.4); SCP of Storage Commitment is who reports to us (PS3.4 §J.3.3).
  */
-function rolesOf(request: AssociateRequest, accepted: ReadonlySet<string>): RoleSelection[] {
+function rolesOf(request: AssociateRequest, accepted: ReadonlySet<string>, { mayStore }: Rights): RoleSelection[] {
   const mayReceive = canGet(accepted);
   return request.userInformation.roles
     .filter((role) => accepted.has(role.sopClassUid))
     .map(({ sopClassUid, scu, scp }) => ({
       sopClassUid,
-      scu,
-      scp: scp && mayReceive && isStorageClass(sopClassUid),
+      scu: scu && (mayStore || !isStorageClass(sopClassUid)),
+      scp: scp && (sopClassUid === STORAGE_COMMITMENT_PUSH_MODEL || (mayReceive && isStorageClass(sopClassUid))),
     }));
 }
 
-const isStorageClass = (uid: string): boolean =>
-  uid !== VERIFICATION_SOP_CLASS && !informationModels.has(uid) && isStorageAbstractSyntax(uid);
+export const isStorageClass = (uid: string): boolean =>
+  isUid(uid) && uid !== VERIFICATION_SOP_CLASS && !informationModels.has(uid) && isStorageAbstractSyntax(uid);
 
 /**
  * Some that use C-GET select no role at all, and can only mean one thing by their storage contexts; whoever selects any role is

@@ -1,31 +1,35 @@
 /**
- * The DIMSE server: listens, keeps connections within their limits in all and for each address, gives every connection
- * an Association, watches the clock for all of them, and closes without breaking off a store that is under way.
+ * The DIMSE server: listens, in plain text and over TLS, gives every connection an Association and decides with peers.ts and
+ * connections.ts which may be opened, watches the clock for all of them, and closes without breaking off a store that is under way.
  */
-import { createServer, type Server } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { InstanceReceiver } from '#shared/archive/outcome.ts';
 import type { Archive } from '#shared/archive/ports.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
-import { Association, type AssociationEnd, type AssociationLimits } from './association.ts';
+import type { AssociateRequest } from './associate-pdu.ts';
+import { Association, type AssociationLimits } from './association.ts';
 import { CommandField } from './command-set.ts';
+import { type Connection, type ConnectionLimits, Connections } from './connections.ts';
 import { echoService } from './echo.ts';
+import type { DimseEvent } from './events.ts';
 import { createFindService } from './find.ts';
 import { createGetService } from './get.ts';
+import { informationModels } from './information-model.ts';
 import { createMoveService, type RemoteAe } from './move.ts';
-import type { NegotiationPolicy } from './negotiation.ts';
-import { DEFAULT_MAX_PDU_BYTES } from './pdu.ts';
+import { isStorageClass, type NegotiationPolicy } from './negotiation.ts';
+import { DEFAULT_MAX_PDU_BYTES, Rejects } from './pdu.ts';
+import { type Admission, type Caller, createAdmission, type PeerSettings, rejected } from './peers.ts';
 import type { Service } from './service.ts';
-import { createStoreService, type StoreReport } from './store.ts';
+import { createStoreService } from './store.ts';
+import { createTlsListener, type TlsIdentity, type TlsListenerOptions, verifiedSubjects } from './tls.ts';
 
-export interface DimseLimits extends AssociationLimits {
+export interface DimseLimits extends AssociationLimits, ConnectionLimits {
   /** The longest P-DATA-TF that we take and offer to take. */
   readonly maxPduBytes: number;
-  /** Beyond it associations are rejected 2/3/2 (transient), beyond twice it connections are cut. */
-  readonly maxConnections: number;
-  /** The same for each address. */
-  readonly maxConnectionsPerAddress: number;
+  /** From the connection to the end of the TLS handshake. */
+  readonly handshakeTimeoutMs: number;
   /** Requests that one association may have unanswered, where the requestor negotiates a window. */
   readonly maxOperations: number;
   /** How long `close` lets running stores go on. */
@@ -34,8 +38,9 @@ export interface DimseLimits extends AssociationLimits {
 
 export const defaultDimseLimits: DimseLimits = {
   maxPduBytes: DEFAULT_MAX_PDU_BYTES,
-  maxConnections: 200,
-  maxConnectionsPerAddress: 64,
+  maxAssociations: 64,
+  maxAssociationsPerAddress: 32,
+  handshakeTimeoutMs: 10_000,
   maxOperations: 8,
   artimMs: 30_000,
   idleTimeoutMs: 10 * 60_000,
@@ -43,16 +48,6 @@ export const defaultDimseLimits: DimseLimits = {
   lingerMs: 1_500,
   closeDeadlineMs: 10_000,
 };
-
-export type DimseEvent =
-  | { readonly kind: 'association-accepted'; readonly callingAeTitle: string }
-  | {
-      readonly kind: 'association-ended';
-      readonly end: AssociationEnd;
-      /** Undefined when the connection closed before it said. */
-      readonly callingAeTitle: string | undefined;
-    }
-  | ({ readonly kind: 'store' } & StoreReport);
 
 /** What Query/Retrieve is offered over. */
 export interface QueryRetrieveOptions {
@@ -62,6 +57,8 @@ export interface QueryRetrieveOptions {
   readonly maxFindResults?: number;
   /** Where C-MOVE may send to, by AE title. Default: nowhere. */
   readonly remoteAes?: ReadonlyMap<string, RemoteAe>;
+  /** With which we call those that want TLS. */
+  readonly tlsIdentity?: TlsIdentity;
 }
 
 export interface DimseServerOptions {
@@ -70,10 +67,12 @@ export interface DimseServerOptions {
   readonly port: number;
   /** Ours. */
   readonly aeTitle: string;
-  /** Reject associations that call another title than ours (1/1/7); off by default, since many a modality is set up carelessly. */
-  readonly isCalledAeTitleChecked?: boolean;
-  /** When given, all others are rejected (1/1/3). */
-  readonly callingAeTitles?: readonly string[];
+  /** Who may call. Default: anybody, by any title. */
+  readonly peers?: PeerSettings;
+  /** A second port, over TLS. */
+  readonly tls?: TlsListenerOptions & { readonly port: number };
+  /** Whether there is room on the disk: while there is none, associations that are only for storage are rejected 2/3/2. */
+  readonly hasRoom?: () => boolean;
   readonly receiver: InstanceReceiver;
   /** Without it Query/Retrieve is not offered. */
   readonly queryRetrieve?: QueryRetrieveOptions;
@@ -83,137 +82,154 @@ export interface DimseServerOptions {
   readonly onEvent?: (event: DimseEvent) => void;
 }
 
+/** Of the socket: fewer, larger reads. */
+const READ_BYTES = 256 * 1024;
+
+const anybody: PeerSettings = { calledAeTitles: 'any', unknownCallers: 'accepted', remoteAes: new Map() };
+
 export interface DimseServer {
   readonly port: number;
+  /** Undefined: no TLS. */
+  readonly tlsPort: number | undefined;
   /** Connections now, associations or not yet. */
   readonly connectionCount: number;
   /** Stops accepting; ends what is idle, lets running stores finish within the deadline, aborts the rest. */
   close(): Promise<void>;
 }
 
-/** Listens when it resolves. Errors: `unavailable` when the address cannot be listened on. */
+/**
+ * Listens when it resolves. Errors: `unavailable` when an address cannot be listened on, `bad-request` when an address of the
+ * settings is none.
+ */
 export async function createDimseServer(options: DimseServerOptions): Promise<DimseServer> {
+  const { log, hasRoom = () => true } = options;
   const limits = { ...defaultDimseLimits, ...options.limits };
-  const onEvent = options.onEvent ?? (() => {});
   const connections = new Connections(limits);
   const policy: NegotiationPolicy = {
     maxPduBytes: limits.maxPduBytes,
     maxOperations: limits.maxOperations,
     offersQueryRetrieve: options.queryRetrieve !== undefined,
-    ...(options.isCalledAeTitleChecked === true ? { calledAeTitles: [options.aeTitle] } : {}),
-    ...(options.callingAeTitles === undefined ? {} : { callingAeTitles: options.callingAeTitles }),
   };
+  const admissionOf = createAdmission(options.peers ?? anybody);
   const services = new Map<number, Service>([
     [CommandField.CEchoRequest, echoService],
-    [CommandField.CStoreRequest, createStoreService(options.receiver, (store) => onEvent({ kind: 'store', ...store }))],
+    [CommandField.CStoreRequest, createStoreService(options.receiver)],
     ...queryRetrieveServices(options),
   ]);
-
-  /** Since the last look at the clock: a flood of connections must not become a flood of log lines. */
-  let cut = 0;
-  const server = createServer({ highWaterMark: 256 * 1024 }, (socket) => {
-    const address = socket.remoteAddress ?? '';
-    const place = connections.placeFor(address);
-    if (place === 'none') {
-      cut++;
-      socket.on('error', () => {});
-      socket.destroy();
-      return;
+  const report = (event: DimseEvent) => {
+    try {
+      options.onEvent?.(event);
+    } catch (error) {
+      log.error({ err: error, event: event.kind }, 'whoever listens to DIMSE events failed');
     }
-    const association = new Association(socket, {
+  };
+
+  /** Who it is comes first, since that is for good; what is only for now after it. */
+  const admit = (connection: Connection, caller: Caller, request: AssociateRequest): Admission => {
+    const admission = admissionOf(caller);
+    if (admission.kind === 'rejected') return admission;
+    const why =
+      connections.limitFor(connection, caller.callingAeTitle, admission.maxAssociations) ??
+      (isOnlyForStorage(request) && !hasRoom() ? 'the disk has no room for what it wants to store' : undefined);
+    return why === undefined ? admission : rejected(Rejects.localLimitExceeded, why);
+  };
+
+  const open = (socket: Socket, connection: Connection, certificateSubjects: readonly string[] | undefined) => {
+    const { address } = connection;
+    connection.association = new Association(socket, {
       policy,
       limits,
       services,
-      log: options.log,
-      isOverLimit: place === 'over-limit',
-      onAccepted: (callingAeTitle) => onEvent({ kind: 'association-accepted', callingAeTitle }),
-      onEnd: (end, callingAeTitle) => {
-        connections.remove(address, association);
-        onEvent({ kind: 'association-ended', end, callingAeTitle });
+      log,
+      address,
+      isSecure: certificateSubjects !== undefined,
+      admit: (request) => {
+        const { callingAeTitle, calledAeTitle } = request;
+        const caller = { callingAeTitle, calledAeTitle, address, certificateSubjects: certificateSubjects ?? [] };
+        return admit(connection, caller, request);
+      },
+      report: (event) => {
+        if (event.kind === 'association-accepted') connections.accepted(connection, event.peer.callingAeTitle);
+        report(event);
       },
     });
-    connections.add(address, association);
+  };
+
+  const server = createServer({ highWaterMark: READ_BYTES }, (socket) => {
+    const connection = connections.enter(socket);
+    if (connection !== undefined) open(socket, connection, undefined);
   });
   await listen(server, options.host, options.port);
+  const servers: Server[] = [server];
+  /** Since the last look at the clock: a flood of connections must not become a flood of log lines. */
+  let failedHandshakes = 0;
+  if (options.tls !== undefined) {
+    const secure = createTlsListener(options.tls, {
+      handshakeTimeoutMs: limits.handshakeTimeoutMs,
+      onConnection: (socket) => connections.enter(socket),
+      onSecure: (socket) => {
+        const connection = connections.of(socket);
+        if (connection === undefined) socket.destroy();
+        else open(socket, connection, verifiedSubjects(socket));
+      },
+      onFailed: () => {
+        failedHandshakes++;
+      },
+    });
+    servers.push(secure);
+    await listen(secure, options.host, options.tls.port).catch((error: unknown) => {
+      server.close();
+      throw error;
+    });
+  }
   // A failed accept (out of file descriptors) concerns one connection, not the server.
-  server.on('error', (error) => options.log.error({ err: error }, 'a connection could not be accepted'));
+  for (const one of servers)
+    one.on('error', (error) => log.error({ err: error }, 'a connection could not be accepted'));
   const clock = watchTime(limits, (nowMs) => {
-    connections.each((association) => association.checkTime(nowMs));
-    if (cut > 0) options.log.warn({ cut, connections: connections.count }, 'connections cut: far too many are open');
-    cut = 0;
+    connections.each(({ association }) => association?.checkTime(nowMs));
+    const cut = connections.takeCutCount();
+    if (cut > 0) {
+      log.warn({ cut, connections: connections.count }, 'connections cut: far too many are open');
+      report({ kind: 'connections-cut', why: 'too-many', count: cut });
+    }
+    if (failedHandshakes > 0) {
+      log.warn({ failed: failedHandshakes }, 'TLS handshakes failed: check versions, suites and certificates');
+      report({ kind: 'connections-cut', why: 'handshake-failed', count: failedHandshakes });
+    }
+    failedHandshakes = 0;
   });
   let closing: Promise<void> | undefined;
   return {
     port: portOf(server),
+    tlsPort: servers[1] === undefined ? undefined : portOf(servers[1]),
     get connectionCount() {
       return connections.count;
     },
     close: () => {
-      closing ??= close(server, connections, limits.closeDeadlineMs).finally(() => clearInterval(clock));
+      closing ??= close(servers, connections, limits.closeDeadlineMs).finally(() => clearInterval(clock));
       return closing;
     },
   };
 }
 
+/** Whether all that it can do is to store: one that may also query or retrieve is of use while the disk is full. */
+function isOnlyForStorage({ contexts }: AssociateRequest): boolean {
+  const classes = contexts.map((context) => context.abstractSyntax);
+  return classes.some(isStorageClass) && !classes.some((uid) => informationModels.has(uid));
+}
+
 function queryRetrieveServices({ queryRetrieve, aeTitle }: DimseServerOptions): [number, Service][] {
   if (queryRetrieve === undefined) return [];
-  const { archive, tenant, maxFindResults = 100_000, remoteAes = new Map() } = queryRetrieve;
+  const { archive, tenant, maxFindResults = 100_000, remoteAes = new Map(), tlsIdentity } = queryRetrieve;
+  const calling = { aeTitle, remoteAes, ...(tlsIdentity === undefined ? {} : { tlsIdentity }) };
   return [
     [CommandField.CGetRequest, createGetService({ archive, tenant })],
-    [CommandField.CMoveRequest, createMoveService({ archive, tenant, aeTitle, remoteAes })],
+    [CommandField.CMoveRequest, createMoveService({ archive, tenant, ...calling })],
     [
       CommandField.CFindRequest,
       createFindService({ index: archive.index, tenant, aeTitle, maxResults: maxFindResults }),
     ],
   ];
-}
-
-/** The open connections, counted in all and by address. */
-class Connections {
-  readonly #limits: DimseLimits;
-  readonly #associations = new Set<Association>();
-  readonly #byAddress = new Map<string, number>();
-  #whenEmpty: (() => void) | undefined;
-
-  constructor(limits: DimseLimits) {
-    this.#limits = limits;
-  }
-
-  get count(): number {
-    return this.#associations.size;
-  }
-
-  /** One that is over the limit is kept just long enough to be told so: a modality tries again after a transient reject. */
-  placeFor(address: string): 'within' | 'over-limit' | 'none' {
-    const { maxConnections, maxConnectionsPerAddress } = this.#limits;
-    const fromAddress = this.#byAddress.get(address) ?? 0;
-    if (this.count >= 2 * maxConnections || fromAddress >= 2 * maxConnectionsPerAddress) return 'none';
-    return this.count >= maxConnections || fromAddress >= maxConnectionsPerAddress ? 'over-limit' : 'within';
-  }
-
-  add(address: string, association: Association): void {
-    this.#associations.add(association);
-    this.#byAddress.set(address, (this.#byAddress.get(address) ?? 0) + 1);
-  }
-
-  remove(address: string, association: Association): void {
-    if (!this.#associations.delete(association)) return;
-    const left = (this.#byAddress.get(address) ?? 1) - 1;
-    if (left === 0) this.#byAddress.delete(address);
-    else this.#byAddress.set(address, left);
-    if (this.count === 0) this.#whenEmpty?.();
-  }
-
-  each(visit: (association: Association) => void): void {
-    for (const association of [...this.#associations]) visit(association);
-  }
-
-  empty(): Promise<void> {
-    if (this.count === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#whenEmpty = resolve;
-    });
-  }
 }
 
 /** One clock for all connections, fine enough for the shortest limit. */
@@ -225,11 +241,14 @@ function watchTime(limits: DimseLimits, look: (nowMs: number) => void): NodeJS.T
   return clock;
 }
 
-async function close(server: Server, connections: Connections, deadlineMs: number): Promise<void> {
-  const isClosed = new Promise<void>((resolve) => server.close(() => resolve()));
-  connections.each((association) => association.shutDown());
+async function close(servers: readonly Server[], connections: Connections, deadlineMs: number): Promise<void> {
+  const isClosed = Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  connections.each((connection) => {
+    if (connection.association === undefined) connection.destroy();
+    else connection.association.shutDown();
+  });
   const deadline = setTimeout(() => {
-    connections.each((association) => association.abort('the gateway is closing and cannot wait any longer'));
+    connections.each(({ association }) => association?.abort('the gateway is closing and cannot wait any longer'));
   }, deadlineMs);
   await connections.empty();
   clearTimeout(deadline);

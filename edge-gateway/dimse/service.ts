@@ -5,14 +5,21 @@
 import type { Logger } from '#shared/log.ts';
 import type { InstanceToStore } from './client.ts';
 import type { CommandSet } from './command-set.ts';
+import type { DimseEvent, Peer } from './events.ts';
 import type { AcceptedContext } from './negotiation.ts';
+import type { Rights } from './peers.ts';
 import type { StatusAnswer } from './status.ts';
 
 /** Who asks, and over what. */
 export interface RequestScope {
   readonly callingAeTitle: string;
+  readonly peer: Peer;
+  /** What the caller may do; contexts that it may not use are refused in the negotiation already. */
+  readonly rights: Rights;
   readonly context: AcceptedContext;
   readonly log: Logger;
+  /** Tells what became of the request. */
+  readonly report: (event: DimseEvent) => void;
 }
 
 interface Intake {

@@ -9,6 +9,7 @@ export const Status = {
   Success: 0x0000,
   ProcessingFailure: 0x0110,
   SopClassNotSupported: 0x0122,
+  NotAuthorized: 0x0124,
   UnrecognizedOperation: 0x0211,
   CannotUnderstand: 0xc000,
 } as const;

@@ -4,7 +4,7 @@
  * stable storage. What the receiver does with them is not known here.
  */
 import { performance } from 'node:perf_hooks';
-import type { InstanceReceiver, InstanceSink, Outcome } from '#shared/archive/outcome.ts';
+import type { IncomingInstance, InstanceReceiver, InstanceSink, Outcome } from '#shared/archive/outcome.ts';
 import { isStorageAbstractSyntax } from '#shared/dicom/sop-class.ts';
 import { isArchiveError } from '#shared/errors.ts';
 import { type CommandSet, NO_DATA_SET } from './command-set.ts';
@@ -13,7 +13,6 @@ import { Status, type StatusAnswer, statusOfError, statusOfOutcome } from './sta
 
 /** One C-STORE that came to its end, whatever that was. */
 export interface StoreReport {
-  readonly callingAeTitle: string;
   readonly sopInstanceUid: string | undefined;
   readonly transferSyntaxUid: string;
   /** Of the data set. */
@@ -24,43 +23,46 @@ export interface StoreReport {
   readonly outcome: Outcome['kind'] | 'aborted';
 }
 
-export function createStoreService(receiver: InstanceReceiver, report: (store: StoreReport) => void): Service {
+/** (0000,0700), PS3.7 §9.3.1.1. */
+const priorityNames: Readonly<Record<number, IncomingInstance['priority'] & string>> = {
+  0: 'medium',
+  1: 'high',
+  2: 'low',
+};
+
+export function createStoreService(receiver: InstanceReceiver): Service {
   return (request, scope) => {
     if (!isStorageAbstractSyntax(scope.context.abstractSyntax))
       return answerWith({
         status: Status.SopClassNotSupported,
         comment: 'C-STORE needs a storage presentation context',
       });
+    if (!scope.rights.mayStore)
+      return answerWith({ status: Status.NotAuthorized, comment: 'this AE may not store here' });
     if (request.dataSetType === NO_DATA_SET)
       return answerWith({ status: Status.CannotUnderstand, comment: 'a C-STORE request must have a data set' });
-    return new StoreOperation(receiver, request, scope, report);
+    return new StoreOperation(receiver, request, scope);
   };
 }
 
 class StoreOperation implements Operation {
   readonly #request: CommandSet;
   readonly #scope: RequestScope;
-  readonly #report: (store: StoreReport) => void;
   readonly #startedAtMs = performance.now();
   #sink: InstanceSink | undefined;
   #failure: StatusAnswer | undefined;
   #lengthBytes = 0;
 
-  constructor(
-    receiver: InstanceReceiver,
-    request: CommandSet,
-    scope: RequestScope,
-    report: (store: StoreReport) => void,
-  ) {
+  constructor(receiver: InstanceReceiver, request: CommandSet, scope: RequestScope) {
     this.#request = request;
     this.#scope = scope;
-    this.#report = report;
     try {
       this.#sink = receiver.begin({
         sopClassUid: request.affectedSopClassUid,
         sopInstanceUid: request.affectedSopInstanceUid,
         transferSyntaxUid: scope.context.transferSyntaxUid,
         sourceAeTitle: scope.callingAeTitle === '' ? undefined : scope.callingAeTitle,
+        priority: priorityNames[request.priority ?? 0] ?? 'medium',
       });
     } catch (error) {
       this.#fail(error);
@@ -107,8 +109,9 @@ class StoreOperation implements Operation {
   }
 
   #end(answer: StatusAnswer, outcome: StoreReport['outcome']): StatusAnswer {
-    this.#report({
-      callingAeTitle: this.#scope.callingAeTitle,
+    this.#scope.report({
+      kind: 'store',
+      peer: this.#scope.peer,
       sopInstanceUid: this.#request.affectedSopInstanceUid,
       transferSyntaxUid: this.#scope.context.transferSyntaxUid,
       lengthBytes: this.#lengthBytes,

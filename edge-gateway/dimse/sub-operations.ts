@@ -6,9 +6,9 @@ import { performance } from 'node:perf_hooks';
 import { encodeDataSet } from '#shared/dicom/data-set-writer.ts';
 import { transferSyntaxOf } from '#shared/dicom/transfer-syntax.ts';
 import type { Logger } from '#shared/log.ts';
-import { QueryStatus } from './identifier.ts';
+import { type Identifier, QueryStatus } from './identifier.ts';
 import type { StoredInstance } from './retrieve-selection.ts';
-import type { Answer, Exchange } from './service.ts';
+import type { Answer, Exchange, RequestScope } from './service.ts';
 import { isWarning, Status } from './status.ts';
 
 /** Requestors give up when they hear nothing: they must hear every 2 s. */
@@ -76,6 +76,24 @@ export async function runSubOperations(options: SubOperationsOptions): Promise<A
     subOperations: isCancelled ? { remaining, ...counts } : counts,
     ...(failedUids.length === 0 ? {} : { identifier: failedList(failedUids, options.transferSyntaxUid) }),
   };
+}
+
+/** Tells of a retrieval when it is answered. */
+export async function reported(
+  scope: RequestScope,
+  { level }: Identifier,
+  what: { readonly operation: 'get' } | { readonly operation: 'move'; readonly destination: string | undefined },
+  answering: Promise<Answer>,
+): Promise<Answer> {
+  const startedAtMs = performance.now();
+  const answer = await answering;
+  const counts = answer.subOperations ?? { completed: 0, failed: 0, warning: 0 };
+  const durationMs = performance.now() - startedAtMs;
+  const { status } = answer;
+  const destination = what.operation === 'move' ? what.destination : undefined;
+  const { operation } = what;
+  scope.report({ kind: 'retrieve', peer: scope.peer, operation, destination, level, counts, durationMs, status });
+  return answer;
 }
 
 function finalOf(

@@ -6,9 +6,10 @@ import { connect as connectTcp, createServer, type Server as NetServer, type Soc
 import dimse from 'dcmjs-dimse';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { CommandField } from '#edge-gateway/dimse/command-set.ts';
+import type { DimseEvent } from '#edge-gateway/dimse/events.ts';
 import type { RemoteAe } from '#edge-gateway/dimse/move.ts';
 import { moveBatches } from '#edge-gateway/dimse/move-contexts.ts';
-import { createDimseServer, type DimseEvent, type DimseServer } from '#edge-gateway/dimse/server.ts';
+import { createDimseServer, type DimseServer } from '#edge-gateway/dimse/server.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { readHeader } from '#shared/dicom/part10.ts';
 import { silentLogger } from '#shared/log.ts';
@@ -62,8 +63,7 @@ async function destination(options: MemoryReceiverOptions = {}) {
     host: '127.0.0.1',
     port: 0,
     aeTitle: 'DEST',
-    isCalledAeTitleChecked: true,
-    callingAeTitles: ['ARCHIPEL'],
+    peers: { calledAeTitles: ['DEST'], unknownCallers: 'rejected', remoteAes: new Map([['ARCHIPEL', {}]]) },
     receiver,
     log: silentLogger,
     onEvent: (event) => events.push(event),

@@ -2,13 +2,9 @@
 import { afterEach } from 'vitest';
 import { type ConnectOptions, connect } from '#edge-gateway/dimse/client.ts';
 import { type CommandSet, decodeCommandSet } from '#edge-gateway/dimse/command-set.ts';
+import type { DimseEvent } from '#edge-gateway/dimse/events.ts';
 import { PDV_LAST } from '#edge-gateway/dimse/pdu.ts';
-import {
-  createDimseServer,
-  type DimseEvent,
-  type DimseServer,
-  type DimseServerOptions,
-} from '#edge-gateway/dimse/server.ts';
+import { createDimseServer, type DimseServer, type DimseServerOptions } from '#edge-gateway/dimse/server.ts';
 import { silentLogger } from '#shared/log.ts';
 import { MemoryReceiver, type MemoryReceiverOptions } from './memory-receiver.ts';
 import { CT_IMAGE, dataPdu, EXPLICIT, RawPeer, usualContexts } from './raw-peer.ts';

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { decodeAssociateAccept } from '#edge-gateway/dimse/associate-pdu.ts';
 import { decodeCommandSet, encodeCommandSet, NO_DATA_SET } from '#edge-gateway/dimse/command-set.ts';
 import { PDV_COMMAND, PDV_LAST } from '#edge-gateway/dimse/pdu.ts';
+import type { PeerSettings } from '#edge-gateway/dimse/peers.ts';
 import type { DimseServerOptions } from '#edge-gateway/dimse/server.ts';
 import { stored } from './memory-receiver.ts';
 import {
@@ -190,16 +191,21 @@ describe('messages', () => {
   });
 });
 
+const anybody: PeerSettings = { calledAeTitles: 'any', unknownCallers: 'accepted', remoteAes: new Map() };
+
 describe('the association', () => {
   it.each<[string, Partial<DimseServerOptions>, [number, number, number]]>([
-    ['another called AE title', { isCalledAeTitleChecked: true, aeTitle: 'OTHER' }, [1, 1, 7]],
-    ['a calling AE title that is not on the list', { callingAeTitles: ['CT1'] }, [1, 1, 3]],
-    ['too many from one address', { limits: { maxConnectionsPerAddress: 0.5 } }, [2, 3, 2]],
-    ['too many in all', { limits: { maxConnections: 0.5 } }, [2, 3, 2]],
+    ['another called AE title', { peers: { ...anybody, calledAeTitles: ['OTHER'] } }, [1, 1, 7]],
+    ['a calling AE title that is not on the list', { peers: { ...anybody, unknownCallers: 'rejected' } }, [1, 1, 3]],
+    ['too many from one address', { limits: { maxAssociationsPerAddress: 1 } }, [2, 3, 2]],
+    ['too many in all', { limits: { maxAssociations: 1 } }, [2, 3, 2]],
+    [
+      'too many of one title',
+      { limits: {}, peers: { ...anybody, remoteAes: new Map([['TEST', { maxAssociations: 1 }]]) } },
+      [2, 3, 2],
+    ],
   ])('is rejected for %s', async (_, options, [result, source, reason]) => {
-    const first =
-      options.limits === undefined ? options : { limits: { maxConnections: 1, maxConnectionsPerAddress: 1 } };
-    const { server, events } = await serve({}, first);
+    const { server, events } = await serve({}, options);
     const holding = options.limits === undefined ? undefined : await client(server);
     await expect(client(server)).rejects.toThrow(
       expect.objectContaining({

@@ -21,12 +21,18 @@ describe('C-STORE', () => {
       sopClassUid: CT_IMAGE,
       sopInstanceUid: '1.2.3.4',
       transferSyntaxUid: EXPLICIT,
+      priority: 'medium',
       sourceAeTitle: 'TEST',
     });
     expect(first?.bytes.equals(dataSet)).toBe(true);
     expect(second?.lengthBytes).toBe(0);
     expect(events.map((event) => event.kind)).toEqual(['association-accepted', 'store', 'store', 'association-ended']);
-    expect(events[1]).toMatchObject({ outcome: 'stored', status: 0, lengthBytes: 1_234_568, callingAeTitle: 'TEST' });
+    expect(events[1]).toMatchObject({
+      outcome: 'stored',
+      status: 0,
+      lengthBytes: 1_234_568,
+      peer: { callingAeTitle: 'TEST' },
+    });
     expect(events[3]).toMatchObject({ end: 'released' });
   });
 
