@@ -11,6 +11,8 @@ export const crashPoints = [
   'after-seal-sync',
   'after-rename',
   'after-sealed-mark',
+  'after-evicted-mark',
+  'after-evicted-delete',
 ] as const;
 
 /** Is called with one of `crashPoints`. */

@@ -34,8 +34,8 @@ export interface Files {
   /** Names of the files in a folder, in ascending order. */
   list(folder: string): Promise<readonly string[]>;
   stat(path: string): Promise<{ lengthBytes: number; modifiedAtMs: number; identity: string } | undefined>;
-  /** Of the volume that the folder is on: what is left for us, and all of it. */
-  space(folder: string): Promise<{ freeBytes: number; totalBytes: number }>;
+  /** Of the volume that the folder is on: what is left for us, and all of it. No files at all: it does not count them. */
+  space(folder: string): Promise<{ freeBytes: number; totalBytes: number; freeFiles: number; totalFiles: number }>;
 }
 
 /** The disk of this machine. Errors are Node's own, with their `code`. */
@@ -78,8 +78,8 @@ export const diskFiles: Files = {
     }
   },
   async space(folder) {
-    const { bavail, blocks, bsize } = await fs.promises.statfs(folder);
-    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+    const { bavail, blocks, bsize, ffree, files } = await fs.promises.statfs(folder);
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize, freeFiles: ffree, totalFiles: files };
   },
 };
 

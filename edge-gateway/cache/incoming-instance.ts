@@ -267,7 +267,7 @@ export class IncomingSink implements InstanceSink, Holder {
   async #append(ref: InstanceRef, after: string | undefined): Promise<{ pack: OpenPack; entry: PackEntry }> {
     const { packs, volume, budget, feeder } = this.#parts;
     const entry = this.#entry(ref);
-    await volume.assertRoom(entry.lengthBytes);
+    const written = await volume.claim(entry.lengthBytes);
     const prefix = this.#requiredPrefix();
     const { chunks, lengthBytes: bytes, blocks } = this.#held.take();
     budget.leaving(this, bytes);
@@ -289,6 +289,7 @@ export class IncomingSink implements InstanceSink, Holder {
     }
   }
 
+      written();
   async #complete(ref: InstanceRef, after: string | undefined): Promise<{ pack: OpenPack; entry: PackEntry }> {
     const { packs, feeder, seal, nowMs } = this.#parts;
     this.#flush();

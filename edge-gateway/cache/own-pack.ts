@@ -45,11 +45,13 @@ export class OwnPack {
   write(buffers: readonly Uint8Array[], lengthBytes: number): Promise<void> {
     this.#tail = this.#tail.then(async () => {
       const { volume } = this.#ground;
-      await volume.assertRoom(lengthBytes);
+      const written = await volume.claim(lengthBytes);
       try {
         await this.#opened().write(buffers, this.#lengthBytes);
       } catch (error) {
         throw volume.writeFailed(error, 'storing an instance');
+      } finally {
+        written();
       }
       this.#lengthBytes += lengthBytes;
       this.#unsyncedBytes += lengthBytes;

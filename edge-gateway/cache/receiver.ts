@@ -18,6 +18,7 @@ import { BlockPool } from './block-pool.ts';
 import type { CrashPoint } from './crash-point.ts';
 import type { DiskPackStore } from './disk-pack-store.ts';
 import { createFileHasher } from './file-hash.ts';
+import { DiskRoom } from './disk-room.ts';
 import { diskFiles, type Files, makeFolderDurably } from './files.ts';
 import { IncomingSink } from './incoming-instance.ts';
 import { IndexFeeder } from './index-feeder.ts';
@@ -43,6 +44,10 @@ export interface ReceiverOptions {
   readonly clock: () => number;
   readonly limits?: Partial<ReceiverLimits>;
   readonly onSealed?: (record: PackRecord) => void;
+  /** Of the folder's volume, where others ask for it as well; else one of its own, by `limits.reserveBytes`. */
+  readonly room?: DiskRoom;
+  /** What is to be uploaded before other packs, or after them; the priority of the C-STORE where none fits. */
+  readonly priorities?: readonly UploadPriorityRule[];
   readonly files?: Files;
   readonly crashPoint?: CrashPoint;
 }
@@ -78,6 +83,12 @@ const damagedFolderOf = (folder: string): string => join(folder, 'damaged');
 function stopping(): ArchiveError {
   return new ArchiveError('out-of-resources', 'The gateway is being stopped; send again in a minute.');
 }
+const marksOf = (reserveBytes: number) => ({
+  evictBelowBytes: reserveBytes,
+  reserveBytes,
+  rejectBelowBytes: reserveBytes,
+});
+
 
 /** Resolves when recovery has ended: everything acknowledged before is in the index or the log says what is lost. */
 export async function createReceiver(options: ReceiverOptions): Promise<Receiver> {
@@ -89,7 +100,8 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
   const openFolder = openFolderOf(folder);
   await makeFolderDurably(files, openFolder, folder);
 
-  const volume = new Volume(files, openFolder, limits.reserveBytes, log);
+  const room = options.room ?? new DiskRoom({ files, folder: openFolder, marks: marksOf(limits.reserveBytes) });
+  const volume = new Volume(room, log);
   const folderSync = new SyncGroup(async () => {
     volume.assertWritable();
     try {

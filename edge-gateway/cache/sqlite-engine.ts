@@ -4,13 +4,14 @@
  */
 import type { Query } from '#shared/archive/query.ts';
 import { type AggregateTable, createAggregateTable } from './sqlite-aggregates.ts';
+import { type CachedPackTable, createCachedPackTable } from './sqlite-cached-packs.ts';
 import type { Database } from './sqlite-database.ts';
 import { createInstanceTable, type InstanceTable } from './sqlite-instances.ts';
 import { createPackTable, type PackTable } from './sqlite-packs.ts';
 import type { OperationKind } from './sqlite-runner.ts';
 import { type StoredSearchPage, search } from './sqlite-search.ts';
 
-export interface IndexEngine extends InstanceTable, AggregateTable, PackTable {
+export interface IndexEngine extends InstanceTable, AggregateTable, PackTable, CachedPackTable {
   search(tenant: string, query: Query): StoredSearchPage;
 }
 
@@ -34,6 +35,11 @@ export const indexOperations = {
   listPacks: 'read',
   packsInState: 'read',
   packTotals: 'read',
+  leastRecentlyUsed: 'read',
+  lastEvicted: 'read',
+  packsOnDisk: 'read',
+  cacheTotals: 'read',
+  bytesSince: 'read',
   search: 'read',
 } as const satisfies Record<keyof IndexEngine, OperationKind>;
 
@@ -42,6 +48,7 @@ export function createIndexEngine(database: Database): IndexEngine {
     ...createInstanceTable(database),
     ...createAggregateTable(database),
     ...createPackTable(database),
+    ...createCachedPackTable(database),
     search: (tenant, query) => search(database, tenant, query),
   };
 }

@@ -6,9 +6,15 @@
 import type { ArchiveIndex, Page } from '#shared/archive/ports.ts';
 import type { InstanceRecord } from '#shared/archive/records.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
+import type { CachedPackTable } from './sqlite-cached-packs.ts';
 import type { IndexEngine } from './sqlite-engine.ts';
 import type { StoredInstance } from './sqlite-instances.ts';
 import { createLazyExecutor, createLocalExecutor, createWorkerExecutor, type Executor } from './sqlite-rpc.ts';
+
+/** The port, and what only a cache asks. */
+export type SqliteIndex = ArchiveIndex & {
+  [M in keyof CachedPackTable]: (...args: Parameters<CachedPackTable[M]>) => Promise<ReturnType<CachedPackTable[M]>>;
+};
 
 export interface SqliteIndexOptions {
   /** Made, with its folder, if it is not there; `-wal` and `-shm` lie beside it. */
@@ -21,7 +27,7 @@ export interface SqliteIndexOptions {
 }
 
 /** Errors: `unavailable` (locked, or written by a later version), `damaged`. One process to a file: see folder-lock.ts. */
-export async function createSqliteIndex({ file, inWorker }: SqliteIndexOptions): Promise<ArchiveIndex> {
+export async function createSqliteIndex({ file, inWorker }: SqliteIndexOptions): Promise<SqliteIndex> {
   if (inWorker) {
     const writer = await createWorkerExecutor({ engine: 'index', file });
     return indexOn(
@@ -47,7 +53,7 @@ function callsOn(executor: Executor): Calls {
   });
 }
 
-function indexOn(writer: Executor, searcher: Executor): ArchiveIndex {
+function indexOn(writer: Executor, searcher: Executor): SqliteIndex {
   const calls = callsOn(writer);
   const searches = callsOn(searcher);
   return {
@@ -88,6 +94,11 @@ function indexOn(writer: Executor, searcher: Executor): ArchiveIndex {
     listPacks: (tenant, ref) => calls.listPacks(tenant, refOf(ref)),
     packsInState: (tenant, state, page) => calls.packsInState(tenant, state, page),
     packTotals: (tenant) => calls.packTotals(tenant),
+    leastRecentlyUsed: (tenant, page) => calls.leastRecentlyUsed(tenant, page),
+    lastEvicted: (tenant, limit) => calls.lastEvicted(tenant, limit),
+    packsOnDisk: (tenant, page) => calls.packsOnDisk(tenant, page),
+    cacheTotals: (tenant) => calls.cacheTotals(tenant),
+    bytesSince: (tenant, packId) => calls.bytesSince(tenant, packId),
     async search(tenant, query) {
       const { matches, more } = await searches.search(tenant, query);
       return { matches: matches.map(parseAttributes), more };

@@ -49,7 +49,7 @@ export function createPackTable(database: Database): PackTable {
 
   function getPack(tenant: string, ref: PackRef): PackRecord | undefined {
     const row = sql(`SELECT * FROM pack WHERE ${byKey}`).get(...keyOf(tenant, ref));
-    return row && recordOf(row);
+    return row && packOf(row);
   }
 
   return {
@@ -106,14 +106,14 @@ export function createPackTable(database: Database): PackTable {
               tenant,
               ref.studyInstanceUid,
             );
-      return rows.map(recordOf);
+      return rows.map(packOf);
     },
 
     packsInState(tenant, state, { limit, after }) {
       const rows =
         sql(`SELECT pack.* FROM pack WHERE tenant = ? AND state = ? AND (pack_id, study_uid, series_uid) > (?, ?, ?)
         ORDER BY pack_id, study_uid, series_uid LIMIT ?`).all(tenant, state, ...readCursor(after), limit + 1);
-      const items = rows.slice(0, limit).map(recordOf);
+      const items = rows.slice(0, limit).map(packOf);
       const last = items.at(-1);
       const more = rows.length > limit && last !== undefined;
       return {
@@ -150,7 +150,8 @@ const none: PackTotals[PackState] = { packs: 0, instances: 0, bytes: 0, oldestCr
 const columnValue = (value: PackRecord[Field]): string | number | null =>
   value === undefined ? null : typeof value === 'object' ? JSON.stringify(value) : value;
 
-function recordOf(row: Record<string, unknown>): PackRecord {
+/** The record that a row of the table holds. */
+export function packOf(row: Record<string, unknown>): PackRecord {
   const record: Record<string, unknown> = {
     tenant: row.tenant,
     studyInstanceUid: row.study_uid,

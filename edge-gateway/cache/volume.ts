@@ -2,26 +2,18 @@
  * What the receiver knows about the volume under its folder: whether it may still be written to, and whether there is
  * room. A failed sync fences it until a restart, which verifies what is there; a full disk only refuses until there is space.
  */
-import { ArchiveError } from '#shared/errors.ts';
+import { ArchiveError, isArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
-import { diskError, errorCode, type Files } from './files.ts';
-
-const SPACE_AGE_MS = 1000;
+import type { DiskRoom } from './disk-room.ts';
+import { diskError, errorCode } from './files.ts';
 
 export class Volume {
-  readonly #files: Files;
-  readonly #folder: string;
-  readonly #reserveBytes: number;
+  readonly #room: DiskRoom;
   readonly #log: Logger;
   #fence: string | undefined;
-  #freeBytes = 0;
-  #measuredAt = Number.NEGATIVE_INFINITY;
-  #measuring: Promise<void> | undefined;
 
-  constructor(files: Files, folder: string, reserveBytes: number, log: Logger) {
-    this.#files = files;
-    this.#folder = folder;
-    this.#reserveBytes = reserveBytes;
+  constructor(room: DiskRoom, log: Logger) {
+    this.#room = room;
     this.#log = log;
   }
 
@@ -47,7 +39,7 @@ export class Volume {
   writeFailed(error: unknown, doing: string): ArchiveError {
     const refusal = diskError(error, doing);
     if (refusal.code !== 'out-of-resources' || errorCode(error) === 'EROFS') this.raiseFence(error, doing);
-    this.#measuredAt = Number.NEGATIVE_INFINITY;
+    this.#room.changed();
     return this.#fence === undefined ? refusal : this.#fenced();
   }
 
@@ -57,31 +49,16 @@ export class Volume {
   }
 
   /**
-   * Throws `out-of-resources` unless so many bytes may be written and the reserve be left. Measures at most once a second,
-   * and counts itself what it has allowed since.
+   * Promises so many bytes to somebody who writes them now, and calls what this answers when they are written, or will not be.
+   * Throws `out-of-resources` if the volume is fenced, or unless the reserve is left.
    */
-  async assertRoom(bytes: number): Promise<void> {
+  async claim(bytes: number): Promise<() => void> {
     this.assertWritable();
-    if (performance.now() - this.#measuredAt > SPACE_AGE_MS) {
-      this.#measuring ??= this.#measure();
-      await this.#measuring;
-    }
-    if (this.#freeBytes - bytes < this.#reserveBytes)
-      throw new ArchiveError('out-of-resources', 'The disk of the gateway is full; send again when there is room.', {
-        freeBytes: this.#freeBytes,
-        reserveBytes: this.#reserveBytes,
-      });
-    this.#freeBytes -= bytes;
-  }
-
-  async #measure(): Promise<void> {
     try {
-      this.#freeBytes = (await this.#files.space(this.#folder)).freeBytes;
-      this.#measuredAt = performance.now();
+      return await this.#room.claim(bytes);
     } catch (error) {
+      if (isArchiveError(error)) throw error;
       throw this.writeFailed(error, 'measuring the free space');
-    } finally {
-      this.#measuring = undefined;
     }
   }
 

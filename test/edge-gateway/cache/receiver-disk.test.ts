@@ -25,7 +25,7 @@ class FailingFiles implements Files {
   remove = diskFiles.remove;
   list = diskFiles.list;
   stat = diskFiles.stat;
-  space = async () => ({ freeBytes: this.freeBytes, totalBytes: 2 ** 40 });
+  space = async () => ({ freeBytes: this.freeBytes, totalBytes: 2 ** 40, freeFiles: 0, totalFiles: 0 });
 
   async create(path: string): Promise<OpenFile> {
     this.#check('create', path);
