@@ -1,22 +1,31 @@
 /**
- * The gateway as a process: settings from the environment, JSON log lines to standard output, an orderly end on SIGTERM,
- * SIGINT, or when the parent that started it goes away. Exit code 78: the settings are wrong.
+ * The gateway as a process: settings from a file and the environment, JSON log lines to standard output, an orderly end on
+ * SIGTERM, SIGINT, or when the parent that started it goes away. `--check-settings FILE` only says whether they are right.
+ * Exit codes: 0 ended in order, 1 failed; those by which it refuses to start are in start-refusal.ts.
  */
 import { createLogger } from '#shared/log.ts';
-import { startGateway } from './gateway.ts';
+import { startGateway, VERSION } from './gateway.ts';
+import { FILE_VARIABLE } from './settings/variables.ts';
 import { type EdgeSettings, readEdgeSettings } from './settings.ts';
+import { exitCodes, StartRefusal } from './start-refusal.ts';
 
-/** sysexits.h: configuration error. */
-const EX_CONFIG = 78;
+const USAGE = `Archipel edge gateway ${VERSION}
 
-let settings: EdgeSettings;
-try {
-  settings = readEdgeSettings();
-} catch (error) {
-  process.stderr.write(`${(error as Error).message}\n`);
-  process.exit(EX_CONFIG);
+  (nothing)               run; settings from the file that ${FILE_VARIABLE} names and from the environment
+  --check-settings FILE   say whether the settings are right, and what is wrong with them
+  --version               say the version
+`;
+
+const [option, ...operands] = process.argv.slice(2);
+if (option === '--version') leave(0, `${VERSION}\n`);
+if (option === '--check-settings' && operands.length <= 1) {
+  const [file] = operands;
+  settingsFrom(file === undefined ? process.env : { ...process.env, [FILE_VARIABLE]: file });
+  leave(0, 'OK\n');
 }
+if (option !== undefined) leave(option === '--help' ? 0 : exitCodes.settings, USAGE);
 
+const settings = settingsFrom(process.env);
 const log = createLogger(settings.logLevel, (line) => process.stdout.write(line), { service: 'edge-gateway' });
 try {
   const gateway = await startGateway(settings, log, process.send === undefined ? undefined : crashPointFromParent());
@@ -35,13 +44,27 @@ try {
 } catch (error) {
   log.error({ err: error }, 'the gateway could not start');
   process.stderr.write(`${sentenceOf(error)}\n`);
-  process.exit(1);
+  process.exit(error instanceof StartRefusal ? error.exitCode : 1);
+}
+
+function settingsFrom(environment: NodeJS.ProcessEnv): EdgeSettings {
+  try {
+    return readEdgeSettings(environment);
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`);
+    process.exit(exitCodes.settings);
+  }
+}
+
+function leave(code: number, text: string): never {
+  (code === 0 ? process.stdout : process.stderr).write(text);
+  process.exit(code);
 }
 
 function sentenceOf(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code === 'EADDRINUSE')
-    return 'A port of the gateway is taken; set ARCHIPEL_EDGE_DICOM_PORT or ARCHIPEL_EDGE_HTTP_PORT to a free one.';
+    return 'A port of the gateway is taken; set dicomPort, httpPort or dicomTls.port to a free one.';
   return error instanceof Error ? error.message : String(error);
 }
 

@@ -1,76 +1,15 @@
 /**
- * The gateway's settings: every environment variable it reads, checked as a whole at start, all faults reported at once.
+ * What the gateway is set to: one file in TOML that ARCHIPEL_EDGE_SETTINGS names, environment variables before it, defaults
+ * for the rest. Read once at start and checked as a whole. Fields, bounds and explanations are in settings/schema.ts.
  */
+import { accessSync, constants, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { z } from 'zod';
+import { parse, TomlError } from 'smol-toml';
 import type { LogLevel } from '#shared/log.ts';
 import { isLoopbackName } from './http/own-name.ts';
-
-/** PS3.5 §6.2: up to 16 characters of the default repertoire, no backslash, not only spaces. */
-const aeTitle = z
-  .string()
-  .regex(/^[\x20-\x5b\x5d-\x7e]{1,16}$/, 'must have 1 to 16 printable ASCII characters and no backslash')
-  .refine((text) => text.trim() !== '', 'must not be blank')
-  .transform((text) => text.trim());
-
-const openAe = {
-  addresses: [],
-  tls: false,
-  certificateSubjects: [],
-  mayStore: true,
-  mayQuery: true,
-  mayRetrieve: true,
-  maxAssociations: undefined,
-} as const;
-
-/** Other AEs by title: `NAME=host:port,NAME2=[::1]:104`; a name stands once. */
-const remoteAes = z
-  .string()
-  .default('')
-  .transform((text, context): ReadonlyMap<string, RemoteAe> => {
-    const found = new Map<string, RemoteAe>();
-    for (const entry of text.split(',').map((part) => part.trim())) {
-      if (entry === '') continue;
-      const parts = /^([\x20-\x5b\x5d-\x7e]{1,16})=(\[[0-9A-Fa-f:.]+\]|[^\s:[\]=]+):(\d{1,5})$/.exec(entry);
-      const [name, host, number] = [parts?.[1]?.trim() ?? '', parts?.[2] ?? '', Number(parts?.[3])];
-      const isWrong = name === '' || host === '' || !(number >= 1 && number <= 65_535);
-      if (isWrong || found.has(name)) {
-        const message = isWrong
-          ? 'must be a list such as PACS=10.0.0.5:104,VIEWER=viewer.example:11112'
-          : `names ${name} twice`;
-        context.addIssue({ code: 'custom', message });
-        return z.NEVER;
-      }
-      found.set(name, { ...openAe, aeTitle: name, host: host.replace(/^\[|\]$/g, ''), port: number });
-    }
-    return found;
-  });
-
-const MIB = 1024 * 1024;
-
-const port = z.coerce.number().int().min(0).max(65_535);
-
-const variables = z.object({
-  ARCHIPEL_EDGE_DATA: z.string().min(1).default('data/edge'),
-  ARCHIPEL_EDGE_HOST: z.string().min(1).default('127.0.0.1'),
-  ARCHIPEL_EDGE_AE_TITLE: aeTitle.default('ARCHIPEL'),
-  ARCHIPEL_EDGE_DICOM_PORT: port.default(11_112),
-  ARCHIPEL_EDGE_HTTP_PORT: port.default(8081),
-  ARCHIPEL_EDGE_CLOUD_URL: z
-    .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
-    .default('http://127.0.0.1:8080'),
-  ARCHIPEL_EDGE_TENANT: z
-    .string()
-    .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'must have 1 to 63 of a-z, 0-9 and -')
-    .default('default'),
-  ARCHIPEL_EDGE_PARALLEL_UPLOADS: z.coerce.number().int().min(1).max(32).default(3),
-  ARCHIPEL_EDGE_DISK_RESERVE_MB: z.coerce.number().int().min(16).default(1024),
-  ARCHIPEL_EDGE_LAN_ACCESS: z.enum(['loopback', 'open']).default('loopback'),
-  ARCHIPEL_EDGE_VIEWER_FOLDER: z.string().min(1).optional(),
-  ARCHIPEL_EDGE_REMOTE_AES: remoteAes,
-  ARCHIPEL_EDGE_MAX_FIND_RESULTS: z.coerce.number().int().min(1).default(100_000),
-  ARCHIPEL_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
-});
+import { type Fault, faultsOf, sentenceOf } from './settings/faults.ts';
+import { crossFaults, type SettingsFile, settingsFile } from './settings/schema.ts';
+import { FILE_VARIABLE, withVariables } from './settings/variables.ts';
 
 export interface EdgeSettings {
   readonly dataFolder: string;
@@ -186,51 +125,109 @@ export interface UploadPriorityRule {
   readonly priority: UploadPriority;
 }
 
-/** @throws Error whose message lists every variable that is wrong and why */
+const MIB = 1024 * 1024;
+
+/** @throws Error whose message lists everything that is wrong: where it stands, what it is, what to write */
 export function readEdgeSettings(
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): EdgeSettings {
-  const parsed = variables.safeParse(environment);
-  if (!parsed.success) {
-    const faults = parsed.error.issues.map((issue) => `  ${issue.path.join('.')} ${issue.message}`);
-    throw new Error(`The gateway's settings are wrong:\n${faults.join('\n')}`);
+  const path = environment[FILE_VARIABLE];
+  if (path === undefined || path === '') return edgeSettingsOf('', environment);
+  let toml: string;
+  try {
+    toml = readFileSync(path, 'utf8');
+  } catch (cause) {
+    const { code = 'unknown' } = cause as NodeJS.ErrnoException;
+    throw new Error(`The settings file ${path} cannot be read (${code}); ${FILE_VARIABLE} must name one.`, { cause });
   }
-  const s = parsed.data;
-  const reserveBytes = s.ARCHIPEL_EDGE_DISK_RESERVE_MB * MIB;
+  return edgeSettingsOf(toml, environment, path);
+}
+
+/** @param file its name, for what is said about it */
+export function edgeSettingsOf(
+  toml: string,
+  environment: Readonly<Record<string, string | undefined>> = {},
+  file?: string,
+): EdgeSettings {
+  const wrong = `The gateway's settings are wrong${file === undefined ? '' : `, in ${file} or in the environment`}:`;
+  let tables: Record<string, unknown>;
+  try {
+    tables = parse(toml);
+  } catch (cause) {
+    if (!(cause instanceof TomlError)) throw cause;
+    const what = cause.message.split('\n')[0]?.replace(/^Invalid TOML document: /, '');
+    throw new Error(`${wrong}\n  line ${cause.line}, column ${cause.column}: is no TOML: ${what}`, { cause });
+  }
+  const given = withVariables(tables, environment);
+  const checked = settingsFile.safeParse(given);
+  const faults: Fault[] = [
+    ...(checked.success ? [] : faultsOf(checked.error.issues)),
+    ...crossFaults(rightPartsOf(given)),
+    ...unreadableFiles(rightPartsOf(given)),
+  ];
+  if (!checked.success || faults.length > 0) {
+    const sentences = faults.map((fault) => `  ${sentenceOf(fault, { toml, given, environment })}`);
+    throw new Error([wrong, ...sentences].join('\n'));
+  }
+  return settingsFrom(checked.data);
+}
+
+/** The top fields that are right by themselves, so that what is between fields is found in the same round. */
+function rightPartsOf(given: Readonly<Record<string, unknown>>): Partial<SettingsFile> {
+  const right: Record<string, unknown> = {};
+  for (const [key, schema] of Object.entries(settingsFile.shape)) {
+    const checked = schema.safeParse(given[key]);
+    if (checked.success) right[key] = checked.data;
+  }
+  return right;
+}
+
+function unreadableFiles({ dicomTls }: Partial<SettingsFile>): Fault[] {
+  return (['keyFile', 'certificateFile', 'authorityFile'] as const).flatMap((key): Fault[] => {
+    const file = dicomTls?.[key];
+    if (file === undefined) return [];
+    try {
+      accessSync(file, constants.R_OK);
+      return [];
+    } catch (error) {
+      const { code = 'unknown' } = error as NodeJS.ErrnoException;
+      return [{ path: ['dicomTls', key], message: `names ${file}, which cannot be read (${code})` }];
+    }
+  });
+}
+
+function settingsFrom(file: SettingsFile): EdgeSettings {
+  const { dataFolder, viewerFolder, unknownCallers, dicomTls, remoteAes, routes, cache, upload, ...same } = file;
+  const reserveBytes = cache.reserveMegabytes * MIB;
   return {
-    dataFolder: resolve(s.ARCHIPEL_EDGE_DATA),
-    host: s.ARCHIPEL_EDGE_HOST,
-    tenant: s.ARCHIPEL_EDGE_TENANT,
-    logLevel: s.ARCHIPEL_LOG_LEVEL,
-    cloudUrl: s.ARCHIPEL_EDGE_CLOUD_URL,
-    httpPort: s.ARCHIPEL_EDGE_HTTP_PORT,
-    lanAccess: s.ARCHIPEL_EDGE_LAN_ACCESS,
-    viewerFolder: s.ARCHIPEL_EDGE_VIEWER_FOLDER === undefined ? undefined : resolve(s.ARCHIPEL_EDGE_VIEWER_FOLDER),
-    aeTitle: s.ARCHIPEL_EDGE_AE_TITLE,
-    dicomPort: s.ARCHIPEL_EDGE_DICOM_PORT,
-    maxFindResults: s.ARCHIPEL_EDGE_MAX_FIND_RESULTS,
-    dicomTls: undefined,
-    calledAeTitles: 'any',
-    unknownCallers: isLoopbackName(s.ARCHIPEL_EDGE_HOST) ? 'accepted' : 'rejected',
-    maxAssociations: 64,
-    maxAssociationsPerAddress: 32,
-    remoteAes: s.ARCHIPEL_EDGE_REMOTE_AES,
-    routes: [],
-    commitment: { mode: 'cloud', retryHours: 48 },
+    ...same,
+    dataFolder: dataFolder ?? resolve('data/edge'),
+    viewerFolder,
+    unknownCallers: unknownCallers ?? (isLoopbackName(file.host) ? 'accepted' : 'rejected'),
+    dicomTls: dicomTls && withoutUndefined(dicomTls),
+    remoteAes: new Map(remoteAes.map((ae) => [ae.aeTitle, { ...ae, maxAssociations: ae.maxAssociations }] as const)),
+    routes: routes.map(withoutUndefined),
     cache: {
-      retentionDays: 30,
+      retentionDays: cache.retentionDays,
       reserveBytes,
-      rejectBelowBytes: reserveBytes / 2,
-      evictBelowBytes: 4 * reserveBytes,
-      scrubDays: 30,
+      rejectBelowBytes: cache.rejectBelowMegabytes === undefined ? reserveBytes / 2 : cache.rejectBelowMegabytes * MIB,
+      evictBelowBytes: cache.evictBelowMegabytes === undefined ? 4 * reserveBytes : cache.evictBelowMegabytes * MIB,
+      scrubDays: cache.scrubDays,
     },
     upload: {
-      parallel: s.ARCHIPEL_EDGE_PARALLEL_UPLOADS,
-      kilobytesPerSecond: undefined,
-      hours: [],
-      partBytes: 16 * MIB,
-      multipartAboveBytes: 100 * MIB,
-      priorities: [],
+      parallel: upload.parallel,
+      kilobytesPerSecond: upload.kilobytesPerSecond,
+      hours: upload.hours,
+      partBytes: upload.partMegabytes * MIB,
+      multipartAboveBytes: upload.multipartAboveMegabytes * MIB,
+      priorities: upload.priorities.map(withoutUndefined),
     },
   };
+}
+
+type WithoutUndefined<T> = { [K in keyof T]: Exclude<T[K], undefined> };
+
+/** What was not given is absent. */
+function withoutUndefined<T extends object>(given: T): WithoutUndefined<T> {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as WithoutUndefined<T>;
 }

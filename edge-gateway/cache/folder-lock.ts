@@ -5,8 +5,9 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { StartRefusal } from '../start-refusal.ts';
 
-/** @throws Error with a sentence when another process works on this folder */
+/** @throws StartRefusal when another process works on this folder */
 export function lockFolder(folder: string): { release(): void } {
   mkdirSync(folder, { recursive: true });
   const database = new DatabaseSync(join(folder, 'lock.sqlite'), { timeout: 0 });
@@ -14,9 +15,8 @@ export function lockFolder(folder: string): { release(): void } {
     database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
   } catch (cause) {
     database.close();
-    throw new Error(`Another process works on ${folder}; stop it first, or give this one a folder of its own.`, {
-      cause,
-    });
+    const message = `Another process works on ${folder}; stop it first, or give this one a folder of its own.`;
+    throw new StartRefusal('folderInUse', message, cause);
   }
   return { release: () => database.close() };
 }

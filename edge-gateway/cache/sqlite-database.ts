@@ -24,7 +24,10 @@ export interface Database {
 
 export interface DatabaseOptions {
   readonly file: string;
-  /** Each brings the file from the version that is its position to the next; never changed once released, only added to. */
+  /**
+   * Each brings the file from the version that is its position to the next. Never changed once released, only added to, and
+   * each only adds: tables, and columns that may be empty, so that an earlier version goes on with the file.
+   */
   readonly migrations: readonly string[];
   /** Only reads, from a file that another connection of this process has migrated. */
   readonly readOnly?: boolean;
@@ -35,7 +38,7 @@ export interface DatabaseOptions {
 const CACHE_KIBIBYTES = 32 * 1024;
 const LOG_LIMIT_BYTES = 64 * 1024 * 1024;
 
-/** Errors: `unavailable` (busy, cannot be opened, or written by a later version), `damaged` (no SQLite database, or a broken one). */
+/** Errors: `unavailable` (busy, or cannot be opened), `damaged` (no SQLite database, or a broken one). */
 export function openDatabase({ file, migrations, readOnly = false, busyTimeoutMs = 2_000 }: DatabaseOptions): Database {
   const sqlite = translated(() => {
     if (!readOnly) mkdirSync(dirname(file), { recursive: true });
@@ -61,13 +64,8 @@ function migrate(sqlite: DatabaseSync, migrations: readonly string[]): void {
   sqlite.exec('BEGIN IMMEDIATE');
   try {
     const version = Number(sqlite.prepare('PRAGMA user_version').get()?.user_version);
-    if (version > migrations.length) {
-      throw new ArchiveError(
-        'unavailable',
-        'The database was written by a later version of Archipel; start that version, or one after it.',
-        { version, known: migrations.length },
-      );
-    }
+    // More than these: a later version has added what this one need not know; were it otherwise, the folder's format would
+    // have a higher number (folder-format.ts).
     for (const migration of migrations.slice(version)) sqlite.exec(migration);
     if (version < migrations.length) sqlite.exec(`PRAGMA user_version = ${migrations.length}`);
     sqlite.exec('COMMIT');
