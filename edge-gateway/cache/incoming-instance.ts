@@ -14,7 +14,7 @@ import {
 } from '#shared/archive/instance-reader.ts';
 import type { IncomingInstance, InstanceSink, Outcome } from '#shared/archive/outcome.ts';
 import { dosTimeOf, type PackEntry } from '#shared/archive/pack.ts';
-import type { InstanceRecord, InstanceRef } from '#shared/archive/records.ts';
+import { type InstanceRecord, type InstanceRef, modalityOf } from '#shared/archive/records.ts';
 import { encodeFileMeta } from '#shared/dicom/part10.ts';
 import { ArchiveError, isArchiveError } from '#shared/errors.ts';
 import { ByteCollector } from './byte-collector.ts';
@@ -240,7 +240,7 @@ export class IncomingSink implements InstanceSink, Holder {
 
   /** In turn for its UIDs: decides, and writes what is new. */
   async #settle(ref: InstanceRef, identity: Identity, digest: string): Promise<Outcome> {
-    const { arrivals, feeder, known, volume } = this.#parts;
+    const { arrivals, feeder, known, volume, packs, priorities } = this.#parts;
     const indexed = (await this.#known) ?? [];
     const fresh = arrivals.versions(ref);
     let replaces: InstanceRecord | undefined;
@@ -258,9 +258,13 @@ export class IncomingSink implements InstanceSink, Holder {
       undefined,
     );
     const { pack, entry } = await (this.#own === undefined ? this.#append(ref, after) : this.#complete(ref, after));
-    arrivals.add(ref, { digest, packId: pack.packId });
+    arrivals.add(ref, { digest, packId: pack.packId }, entry.lengthBytes);
     known.stored(ref);
-    feeder.add(pack, this.#record(identity, digest, pack, entry), replaces);
+    const record = this.#record(identity, digest, pack, entry);
+    const { sourceAeTitle: callingAeTitle, priority: dimsePriority } = this.#incoming;
+    pack.senders.note(priorities, { callingAeTitle, modality: modalityOf(record), dimsePriority });
+    if (pack.senders.priority === 'stat') packs.hasten(pack);
+    feeder.add(pack, record, replaces);
     return { kind: others.length === 0 ? 'stored' : 'conflict', ref, digest };
   }
 
@@ -285,11 +289,11 @@ export class IncomingSink implements InstanceSink, Holder {
         packs.appended(pack);
       }
     } finally {
+      written();
       budget.left(bytes);
     }
   }
 
-      written();
   async #complete(ref: InstanceRef, after: string | undefined): Promise<{ pack: OpenPack; entry: PackEntry }> {
     const { packs, feeder, seal, nowMs } = this.#parts;
     this.#flush();

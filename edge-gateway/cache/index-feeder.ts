@@ -50,6 +50,9 @@ export class IndexFeeder {
   readonly #pending = new Map<OpenPack, number>();
   #watchers: (() => void)[] = [];
   #room: (() => void)[] = [];
+  /** Records since the start; they are written in the order in which they were added. */
+  #added = 0;
+  #written = 0;
 
   constructor(options: FeederOptions) {
     this.#options = options;
@@ -87,6 +90,7 @@ export class IndexFeeder {
   add(pack: OpenPack, record: InstanceRecord, replaces?: InstanceRecord): void {
     this.#options.arrivals.hold(record);
     this.#waiting.push({ pack, record, replaces });
+    this.#added++;
     this.#running ??= this.#run();
   }
 
@@ -99,6 +103,17 @@ export class IndexFeeder {
       }
     });
     if (pack.entries.length > 0) await this.#record(pack, true);
+  }
+
+  /** Resolves when all that was added before the call is in the index, whatever is added meanwhile; rejects if `stop` comes first. */
+  async caughtUp(): Promise<void> {
+    const added = this.#added;
+    await this.#urgently(async () => {
+      while (this.#written < added) {
+        if (this.#stopped) throw new Error('the index feeder was stopped');
+        await new Promise<void>((resolve) => this.#watchers.push(resolve));
+      }
+    });
   }
 
   /** Resolves when the backlog is empty, or `stop` was called. */
@@ -138,6 +153,7 @@ export class IndexFeeder {
         continue;
       }
       this.#waiting.splice(0, batch.length);
+      this.#written += batch.length;
       for (const { record, pack } of batch) {
         this.#options.arrivals.release(record);
         this.#pending.set(pack, (this.#pending.get(pack) ?? 0) - 1);
@@ -177,7 +193,7 @@ export class IndexFeeder {
   async #record(pack: OpenPack, now: boolean): Promise<void> {
     const { index, tenant } = this.#options;
     const known = this.#recorded.get(pack);
-    const counts = pack.synced;
+    const counts = { ...pack.synced, ...pack.senders.facts };
     const { lengthBytes } = counts;
     if (known !== undefined && known.lengthBytes === lengthBytes && !now) return;
     if (known !== undefined && !now && performance.now() - known.countedAt < COUNTS_AGE_MS) return;

@@ -9,6 +9,7 @@ import type { PackRef, SeriesRef } from '#shared/archive/records.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import type { CrashPoint } from './crash-point.ts';
 import type { Files, OpenFile } from './files.ts';
+import { PackSenders } from './pack-senders.ts';
 import { SyncGroup } from './sync-group.ts';
 import type { Volume } from './volume.ts';
 
@@ -36,6 +37,7 @@ export class OpenPack {
   readonly series: SeriesRef;
   readonly path: string;
   readonly createdAtMs: number;
+  readonly senders = new PackSenders();
   readonly #ground: PackGround;
   readonly #entries: PackEntry[] = [];
   readonly #names = new Set<string>();

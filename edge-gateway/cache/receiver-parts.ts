@@ -4,6 +4,7 @@
 import type { InstanceRecord } from '#shared/archive/records.ts';
 import { MAX_PACK_BYTES } from '#shared/gateway-api.ts';
 import type { Logger } from '#shared/log.ts';
+import type { UploadPriorityRule } from '../settings.ts';
 import type { Arrivals } from './arrivals.ts';
 import type { BlockPool } from './block-pool.ts';
 import type { IncomingSink } from './incoming-instance.ts';
@@ -33,6 +34,7 @@ export interface ReceiverLimits extends PackLimits {
 export const defaultLimits: ReceiverLimits = {
   packBytes: 64 * 1024 * 1024,
   quietMs: 5_000,
+  statQuietMs: 1_000,
   ageMs: 60_000,
   openPacks: 256,
   ownPackBytes: 8 * 1024 * 1024,
@@ -57,6 +59,7 @@ export interface ReceiverParts {
   readonly known: KnownInstances;
   readonly packs: SeriesPacks;
   readonly feeder: IndexFeeder;
+  readonly priorities: readonly UploadPriorityRule[];
   /** Seals a pack that nobody appends to. */
   seal(pack: OpenPack): void;
   /** Whether the bytes of an indexed instance are still here, or safe in the cloud. */

@@ -13,12 +13,13 @@ import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { InstanceRecord, PackRecord } from '#shared/archive/records.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
+import type { UploadPriorityRule } from '../settings.ts';
 import { Arrivals } from './arrivals.ts';
 import { BlockPool } from './block-pool.ts';
 import type { CrashPoint } from './crash-point.ts';
 import type { DiskPackStore } from './disk-pack-store.ts';
-import { createFileHasher } from './file-hash.ts';
 import { DiskRoom } from './disk-room.ts';
+import { createFileHasher } from './file-hash.ts';
 import { diskFiles, type Files, makeFolderDurably } from './files.ts';
 import { IncomingSink } from './incoming-instance.ts';
 import { IndexFeeder } from './index-feeder.ts';
@@ -43,16 +44,18 @@ export interface ReceiverOptions {
   /** Milliseconds since 1970. */
   readonly clock: () => number;
   readonly limits?: Partial<ReceiverLimits>;
-  readonly onSealed?: (record: PackRecord) => void;
   /** Of the folder's volume, where others ask for it as well; else one of its own, by `limits.reserveBytes`. */
   readonly room?: DiskRoom;
   /** What is to be uploaded before other packs, or after them; the priority of the C-STORE where none fits. */
   readonly priorities?: readonly UploadPriorityRule[];
+  readonly onSealed?: (record: PackRecord) => void;
   readonly files?: Files;
   readonly crashPoint?: CrashPoint;
 }
 
 export interface ReceiverTotals {
+  /** Stored since this process began, duplicates not counted. */
+  readonly stored: { readonly instances: number; readonly bytes: number };
   readonly instancesArriving: number;
   readonly heldBytes: number;
   readonly openPacks: number;
@@ -68,6 +71,8 @@ export interface ReceiverTotals {
 export interface Receiver extends InstanceReceiver {
   /** Seals what is open; resolves when it is done and everything acknowledged before is indexed. */
   flush(): Promise<void>;
+  /** Resolves when everything acknowledged before the call is in the index; rejects when the receiver is closed before. */
+  indexed(): Promise<void>;
   /** Takes nothing more, ends what is being committed, seals what is open, and lets everything go. */
   close(): Promise<void>;
   totals(): ReceiverTotals;
@@ -80,19 +85,19 @@ const CLOSE_MS = 8_000;
 const FREE_BLOCK_BYTES = 16 * 1024 * 1024;
 const damagedFolderOf = (folder: string): string => join(folder, 'damaged');
 
-function stopping(): ArchiveError {
-  return new ArchiveError('out-of-resources', 'The gateway is being stopped; send again in a minute.');
-}
 const marksOf = (reserveBytes: number) => ({
   evictBelowBytes: reserveBytes,
   reserveBytes,
   rejectBelowBytes: reserveBytes,
 });
 
+function stopping(): ArchiveError {
+  return new ArchiveError('out-of-resources', 'The gateway is being stopped; send again in a minute.');
+}
 
 /** Resolves when recovery has ended: everything acknowledged before is in the index or the log says what is lost. */
 export async function createReceiver(options: ReceiverOptions): Promise<Receiver> {
-  const { folder, tenant, index, packs: store, clock: nowMs } = options;
+  const { folder, tenant, index, packs: store, clock: nowMs, priorities = [] } = options;
   const files = options.files ?? diskFiles;
   const log = options.log.child({ part: 'receiver' });
   const crashPoint = options.crashPoint ?? (() => {});
@@ -160,6 +165,7 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
     known: new KnownInstances(tenant, index, (ref) => feeder.isWaiting(ref)),
     packs,
     feeder,
+    priorities,
     seal,
     isKept,
     ended(instance) {
@@ -182,6 +188,7 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
       feeder,
       packs,
       hasher,
+      priorities,
       seal,
       log,
       nowMs,
@@ -212,6 +219,8 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
       await sealing.idle();
     },
 
+    indexed: () => feeder.caughtUp(),
+
     async close() {
       closing = true;
       for (const sink of arriving) sink.refuse(stopping());
@@ -231,6 +240,7 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
     },
 
     totals: () => ({
+      stored: arrivals.stored,
       instancesArriving: arriving.size,
       heldBytes: budget.usedBytes,
       openPacks: packs.size,

@@ -8,9 +8,10 @@ import { EntryInspector } from '#shared/archive/entry-inspector.ts';
 import { isPackId, packIdTimeMs, packKey, packRefOf } from '#shared/archive/keys.ts';
 import type { PackEntry } from '#shared/archive/pack.ts';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
-import type { InstanceRecord, PackRecord } from '#shared/archive/records.ts';
+import { type InstanceRecord, modalityOf, type PackRecord } from '#shared/archive/records.ts';
 import { isArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
+import type { UploadPriorityRule } from '../settings.ts';
 import type { DiskPackStore } from './disk-pack-store.ts';
 import type { FileHasher } from './file-hash.ts';
 import { makeFolderDurably, moveDurably, type OpenFile } from './files.ts';
@@ -18,6 +19,7 @@ import type { IndexFeeder } from './index-feeder.ts';
 import { OpenPack, type PackGround } from './open-pack.ts';
 import { type ScannedPack, scanOpenPack } from './open-pack-scan.ts';
 import { PART_SUFFIX } from './own-pack.ts';
+import type { PackSenders } from './pack-senders.ts';
 import { markSealed } from './sealing.ts';
 import type { SeriesPacks } from './series-packs.ts';
 
@@ -30,6 +32,7 @@ export interface RecoveryOptions {
   readonly feeder: IndexFeeder;
   readonly packs: SeriesPacks;
   readonly hasher: FileHasher;
+  readonly priorities: readonly UploadPriorityRule[];
   /** Called last, so that what it moves is not looked for where it was. */
   readonly seal: (pack: OpenPack) => void;
   readonly log: Logger;
@@ -40,11 +43,14 @@ export interface RecoveryOptions {
 const PACK_SUFFIX = '.zip';
 const CHUNK_BYTES = 1024 * 1024;
 const PAGE = 100;
+/** Source Application Entity Title, PS3.10 §7.1. */
+const SOURCE_AE_TITLE = 0x00020016;
 
 /** One entry of an open pack, read back. */
 interface Recovered {
   readonly entry: PackEntry;
   readonly record: InstanceRecord;
+  readonly sourceAeTitle: string | undefined;
 }
 
 /** Resolves when all that was found is indexed; sealing may still go on. Errors: those of disk and index. */
@@ -108,8 +114,11 @@ async function recoverPack(options: RecoveryOptions, packId: string): Promise<Op
       { file, entries: scan.entries },
     );
     let readable = 0;
-    for await (const { record } of readEntries(options, file, packId, scan.entries)) {
+    if (known !== undefined) pack.senders.restore(known);
+    for await (const found of readEntries(options, file, packId, scan.entries)) {
+      const { record } = found;
       await feeder.room();
+      noteSender(options, pack.senders, found);
       feeder.expect(pack);
       feeder.add(pack, record);
       readable++;
@@ -122,6 +131,12 @@ async function recoverPack(options: RecoveryOptions, packId: string): Promise<Op
   } finally {
     if (!taken) await file.close();
   }
+}
+
+/** What was said with the C-STORE alone is not in the file; the pack's record may know it. */
+function noteSender({ priorities }: RecoveryOptions, senders: PackSenders, found: Recovered): void {
+  const { sourceAeTitle: callingAeTitle, record } = found;
+  senders.note(priorities, { callingAeTitle, modality: modalityOf(record), dimsePriority: undefined });
 }
 
 /** The first entry that can be read: it tells the series. */
@@ -150,7 +165,8 @@ async function* readEntries(
         await file.read(chunk, entry.offsetBytes + at);
         inspector.push(chunk);
       }
-      yield { entry, record: inspector.end(tenant, packId, entry).record };
+      const { record, header } = inspector.end(tenant, packId, entry);
+      yield { entry, record, sourceAeTitle: header.fileMeta?.ascii(SOURCE_AE_TITLE) };
     } catch (error) {
       if (!isArchiveError(error)) throw error;
       log.error(
@@ -185,7 +201,8 @@ async function salvage(options: RecoveryOptions, { packId, scan, known }: Damage
   const file = await files.open(path, 'read');
   let kept = 0;
   try {
-    for await (const { entry, record } of readEntries(options, file, packId, scan.entries)) {
+    for await (const found of readEntries(options, file, packId, scan.entries)) {
+      const { entry, record } = found;
       const versions = await index.getVersions(tenant, record);
       const same = versions.find(({ digest }) => digest === record.digest);
       // In another pack already: an earlier recovery came as far as this and not to its end.
@@ -196,6 +213,7 @@ async function salvage(options: RecoveryOptions, { packId, scan, known }: Damage
       const pack = packs.place(record, entry.name, packId);
       feeder.expect(pack);
       const copy = await pack.append(entry, [data]);
+      noteSender(options, pack.senders, found);
       feeder.add(pack, { ...record, packId: pack.packId, offsetBytes: copy.offsetBytes }, same);
       packs.appended(pack);
       kept++;

@@ -137,6 +137,7 @@ export class Sealing {
       instanceCount: pack.entries.length,
       createdAtMs: pack.createdAtMs,
       sealedAtMs: nowMs(),
+      ...pack.senders.facts,
     });
     crashPoint('after-sealed-mark');
     feeder.forget(pack);
@@ -181,7 +182,8 @@ export async function markSealed(
   index: ArchiveIndex,
   tenant: string,
   ref: PackRef,
-  facts: Required<Pick<PackRecord, 'sha256' | 'lengthBytes' | 'instanceCount' | 'createdAtMs' | 'sealedAtMs'>>,
+  facts: Required<Pick<PackRecord, 'sha256' | 'lengthBytes' | 'instanceCount' | 'createdAtMs' | 'sealedAtMs'>> &
+    Pick<PackRecord, 'priority' | 'sourceAeTitles'>,
 ): Promise<PackRecord> {
   const { createdAtMs: _, ...change } = facts;
   const marked = await index.updatePack(tenant, ref, ['open'], { ...change, state: 'sealed' });

@@ -12,6 +12,8 @@ export interface PackLimits {
   readonly packBytes: number;
   /** So is one whose series brought nothing for so long, */
   readonly quietMs: number;
+  /** The same for one in which something is `stat`. */
+  readonly statQuietMs: number;
   /** and one of this age. */
   readonly ageMs: number;
   /** More than this many at a time are not open: the one that has been quiet for longest is sealed. */
@@ -20,7 +22,8 @@ export interface PackLimits {
 
 interface Timed {
   readonly pack: OpenPack;
-  readonly quiet: NodeJS.Timeout;
+  quiet: NodeJS.Timeout;
+  hastened: boolean;
   readonly age: NodeJS.Timeout;
 }
 
@@ -76,6 +79,15 @@ export class SeriesPacks {
     if (pack.promisedBytes >= this.#limits.packBytes || !pack.usable) this.#retire(pack);
   }
 
+  /** Something in it is `stat`: it does not wait as long as others for more of its series. */
+  hasten(pack: OpenPack): void {
+    const timed = this.#open.get(pack);
+    if (timed === undefined || timed.hastened) return;
+    clearTimeout(timed.quiet);
+    timed.quiet = setTimeout(() => this.#retire(pack), this.#limits.statQuietMs).unref();
+    timed.hastened = true;
+  }
+
   /** Begins to seal all that are open. */
   retireAll(): void {
     for (const pack of [...this.#open.keys()]) this.#retire(pack);
@@ -91,7 +103,7 @@ export class SeriesPacks {
     const retire = (): void => this.#retire(pack);
     const quiet = setTimeout(retire, this.#limits.quietMs).unref();
     const age = setTimeout(retire, this.#limits.ageMs).unref();
-    this.#open.set(pack, { pack, quiet, age });
+    this.#open.set(pack, { pack, quiet, age, hastened: false });
     const siblings = this.#bySeries.get(key);
     if (siblings === undefined) this.#bySeries.set(key, [pack]);
     else siblings.push(pack);

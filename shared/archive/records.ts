@@ -188,6 +188,12 @@ export function attributesOf(level: Level, attributes: DicomJson): DicomJson {
   return found;
 }
 
+/** (0008,0060) as the index keeps it. */
+export function modalityOf({ attributes }: Pick<InstanceRecord, 'attributes'>): string | undefined {
+  const value = attributes['00080060']?.Value?.[0];
+  return typeof value === 'string' ? value : undefined;
+}
+
 /** Whether `a` arrived before `b`: the order of (packId, offsetBytes), the same for everybody. */
 export function arrivedBefore(
   a: { readonly packId: string; readonly offsetBytes: number },

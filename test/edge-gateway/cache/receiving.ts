@@ -123,6 +123,7 @@ export function announcementOf(made: MadeInstance, wish: Wish = {}): IncomingIns
     sopInstanceUid: 'sopInstanceUid' in wish ? wish.sopInstanceUid : made.ref.sopInstanceUid,
     transferSyntaxUid: wish.transferSyntaxUid ?? made.transferSyntaxUid,
     sourceAeTitle: wish.sourceAeTitle ?? 'MODALITY',
+    ...(wish.priority === undefined ? {} : { priority: wish.priority }),
   };
 }
 
