@@ -1,7 +1,8 @@
 /** What each proposal is answered with: presentation contexts, user information, and the association as a whole. */
 import { describe, expect, it } from 'vitest';
-import type { AssociateRequest, PresentationContext } from '#edge-gateway/dimse/associate-pdu.ts';
+import type { AssociateRequest, PresentationContext, RoleSelection } from '#edge-gateway/dimse/associate-pdu.ts';
 import { type NegotiationPolicy, negotiate } from '#edge-gateway/dimse/negotiation.ts';
+import type { Rights } from '#edge-gateway/dimse/peers.ts';
 import { IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME } from '#shared/dicom/uid.ts';
 import { CT_IMAGE, EXPLICIT, IMPLICIT, VERIFICATION } from './raw-peer.ts';
 
@@ -113,5 +114,54 @@ describe('the association as a whole', () => {
       const [result, source, reason] = reject;
       expect(negotiated).toMatchObject({ kind: 'rejected', reject: { result, source, reason } });
     }
+  });
+});
+
+describe('a caller that may not do everything', () => {
+  const FIND = '1.2.840.10008.5.1.4.1.2.2.1';
+  const MOVE = '1.2.840.10008.5.1.4.1.2.2.2';
+  const GET = '1.2.840.10008.5.1.4.1.2.2.3';
+  const COMMITMENT = '1.2.840.10008.1.20.1';
+  const none: Rights = { mayStore: false, mayQuery: false, mayRetrieve: false };
+  const withRights = (classes: string[], rights: Partial<Rights>, roles: RoleSelection[] = []) => {
+    const negotiated = negotiate(
+      request({
+        contexts: classes.map((abstractSyntax, i) => ({ id: 2 * i + 1, abstractSyntax, transferSyntaxes: [IMPLICIT] })),
+        userInformation: { ...request().userInformation, roles },
+      }),
+      { ...policy, offersQueryRetrieve: true },
+      { ...none, ...rights },
+    );
+    if (negotiated.kind !== 'accepted') throw new Error(`rejected: ${negotiated.why}`);
+    return negotiated;
+  };
+  const results = (classes: string[], rights: Partial<Rights>, roles?: RoleSelection[]) =>
+    withRights(classes, rights, roles).accept.contexts.map((context) => context.result);
+
+  it.each<[string, Partial<Rights>, number[]]>([
+    ['nothing', {}, [0, 1, 1, 1, 1, 1]],
+    ['store', { mayStore: true }, [0, 0, 1, 1, 1, 0]],
+    ['query', { mayQuery: true }, [0, 1, 0, 1, 1, 1]],
+    ['retrieve', { mayRetrieve: true }, [0, 0, 1, 0, 0, 1]],
+  ])('but %s has the rest refused by us as user (result 1)', (_, rights, expected) => {
+    // Whether commitment is offered at all is not asked here.
+    const answers = results([VERIFICATION, CT_IMAGE, FIND, MOVE, GET, COMMITMENT], rights);
+    expect(answers.slice(0, 5)).toEqual(expected.slice(0, 5));
+    expect(answers[5] === 1).toBe(expected[5] === 1);
+  });
+
+  it('what nobody supports is not supported for it either', () => {
+    expect(results(['1.2.840.10008.5.1.4.31', 'hello'], {})).toEqual([3, 3]);
+  });
+
+  it('takes what it retrieves on contexts of storage, and sends nothing on them', () => {
+    const roles = [{ sopClassUid: CT_IMAGE, scu: true, scp: true }];
+    const { accept, receiving } = withRights([GET, CT_IMAGE], { mayRetrieve: true }, roles);
+    expect(accept.userInformation.roles).toEqual([{ sopClassUid: CT_IMAGE, scu: false, scp: true }]);
+    expect(receiving.map((context) => context.id)).toEqual([3]);
+    expect(results([GET, CT_IMAGE], { mayRetrieve: true }, [{ sopClassUid: GET, scu: true, scp: false }])).toEqual([
+      0, 1,
+    ]);
+    expect(results([MOVE, CT_IMAGE], { mayRetrieve: true })).toEqual([0, 1]);
   });
 });
