@@ -21,6 +21,13 @@ interface Slot {
 
 export class Arrivals {
   readonly #slots = new Map<string, Slot>();
+  #storedInstances = 0;
+  #storedBytes = 0;
+
+  /** What came from outside since this process began, duplicates not counted. */
+  get stored(): { readonly instances: number; readonly bytes: number } {
+    return { instances: this.#storedInstances, bytes: this.#storedBytes };
+  }
 
   get size(): number {
     return this.#slots.size;
@@ -45,8 +52,10 @@ export class Arrivals {
     return this.#slots.get(keyOf(ref))?.versions ?? [];
   }
 
-  /** A version of the held instance is on stable storage. */
-  add(ref: InstanceRef, version: Version): void {
+  /** A version of the held instance is on stable storage, in so many bytes of its pack. */
+  add(ref: InstanceRef, version: Version, lengthBytes: number): void {
+    this.#storedInstances++;
+    this.#storedBytes += lengthBytes;
     this.#slots.get(keyOf(ref))?.versions.push(version);
   }
 
