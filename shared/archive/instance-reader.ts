@@ -22,6 +22,7 @@ export interface Identity extends InstanceRef {
 export interface Announced {
   readonly sopClassUid: string | undefined;
   readonly sopInstanceUid: string | undefined;
+  readonly studyInstanceUid?: string;
 }
 
 /**
@@ -172,6 +173,7 @@ export function identityOf(header: Header, announced?: Announced): Identity {
   };
   same(announced?.sopInstanceUid, identity.sopInstanceUid, Tag.SOPInstanceUID, 'SOP Instance UID');
   same(announced?.sopClassUid, identity.sopClassUid, Tag.SOPClassUID, 'SOP Class UID');
+  same(announced?.studyInstanceUid, identity.studyInstanceUid, Tag.StudyInstanceUID, 'Study Instance UID');
   return identity;
 }
 

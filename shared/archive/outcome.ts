@@ -29,6 +29,8 @@ export interface IncomingInstance {
   readonly sourceAeTitle: string | undefined;
   /** What the sender said with a C-STORE (0000,0700); absent when it said nothing. */
   readonly priority?: 'high' | 'medium' | 'low';
+  /** The study it must be of, where the sender stored into one (STOW-RS): of another it is refused, `identity-mismatch`. */
+  readonly studyInstanceUid?: string;
 }
 
 /** One instance on its way in. Exactly one of `commit` and `abort` ends it. */

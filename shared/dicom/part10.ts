@@ -49,6 +49,11 @@ export interface Header {
   readonly isCut: boolean;
 }
 
+/** The beginning of a Header, while the rest of it is still on its way. */
+export type HeaderStart = Pick<Header, 'fileMeta' | 'transferSyntax' | 'dataSetOffsetBytes'> & {
+  readonly dataSet: DataSet | undefined;
+};
+
 export interface HeaderOptions {
   /** The bytes are a bare data set in this transfer syntax, without File Meta, as C-STORE sends it. */
   readonly transferSyntaxUid?: string;
@@ -121,6 +126,21 @@ export class HeaderReader {
   /** What is kept in memory of the bytes that came: all but bulk values. Of deflated data, before they are inflated. */
   get heldBytes(): number {
     return this.#reader.heldBytes;
+  }
+
+  /**
+   * What is known once the data set has begun, before the header is complete: where it begins, in which transfer syntax, and those of
+   * its elements that have come (none of a deflated one). Undefined before that.
+   */
+  get start(): HeaderStart | undefined {
+    if (this.#transferSyntax === undefined || (this.#dataSet === undefined && this.#phase !== 'deflated'))
+      return undefined;
+    return {
+      fileMeta: this.#fileMeta,
+      transferSyntax: this.#transferSyntax,
+      dataSetOffsetBytes: this.#dataSetOffsetBytes,
+      dataSet: this.#dataSet,
+    };
   }
 
   /** The next chunk will begin at `nextOffsetBytes`. */

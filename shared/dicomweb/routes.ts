@@ -9,11 +9,12 @@ import { mountPath } from './base-url.ts';
 import type { AnyRef } from './references.ts';
 
 /** The parts a deployment may mount on their own. */
-export type ServicePart = 'search' | 'retrieve' | 'render';
+export type ServicePart = 'search' | 'retrieve' | 'render' | 'store';
 
 export type Resource =
   | { readonly kind: 'search'; readonly level: Level; readonly within: StudyRef | SeriesRef | undefined }
   | { readonly kind: 'instances'; readonly ref: AnyRef }
+  | { readonly kind: 'store'; readonly within: StudyRef | undefined }
   | { readonly kind: 'metadata'; readonly ref: AnyRef }
   | { readonly kind: 'bulkdata'; readonly ref: InstanceRef; readonly path: string }
   | { readonly kind: 'frames'; readonly ref: InstanceRef; readonly frameNumbers: readonly number[] }
@@ -27,6 +28,7 @@ export type Resource =
 const partOf: Readonly<Record<Resource['kind'], ServicePart>> = {
   search: 'search',
   instances: 'retrieve',
+  store: 'store',
   metadata: 'retrieve',
   bulkdata: 'retrieve',
   frames: 'retrieve',
@@ -38,6 +40,13 @@ const partOf: Readonly<Record<Resource['kind'], ServicePart>> = {
 const maximumFrameNumbers = 10_000;
 
 export const servicePartOf = (resource: Resource): ServicePart => partOf[resource.kind];
+
+/** What is stored to by a POST to the resource (§10.5): all studies, or one. Undefined: nothing is. */
+export function storeResourceOf(resource: Resource): Extract<Resource, { kind: 'store' }> | undefined {
+  if (resource.kind === 'search') return resource.level === 'study' ? { kind: 'store', within: undefined } : undefined;
+  if (resource.kind !== 'instances' || 'seriesInstanceUid' in resource.ref) return undefined;
+  return { kind: 'store', within: resource.ref };
+}
 
 /** Undefined when no resource has this path. Error `bad-request` for a malformed UID, frame list or escape in a known shape. */
 export function resourceOf(pathname: string): Resource | undefined {

@@ -3,6 +3,7 @@
  * for every answer: methods, limits, CORS, caching, errors. Mounted by a Lambda, by the edge on the LAN and by the one-machine
  * run alike. CONFORMANCE.md says what it does and does not do.
  */
+import type { InstanceReceiver } from '../archive/outcome.ts';
 import type { Archive } from '../archive/ports.ts';
 import { ArchiveError } from '../errors.ts';
 import type { Logger } from '../log.ts';
@@ -18,8 +19,9 @@ import { problemResponse } from './problem.ts';
 import { logFieldsOf } from './references.ts';
 import { type Render, retrieveRendered } from './rendered.ts';
 import { retrieveInstances } from './retrieve.ts';
-import { type Resource, resourceOf, type ServicePart, servicePartOf } from './routes.ts';
+import { type Resource, resourceOf, type ServicePart, servicePartOf, storeResourceOf } from './routes.ts';
 import { search } from './search.ts';
+import { createStore } from './store.ts';
 
 /** A web service that holds no socket. It never rejects. */
 export type Service = (request: Request) => Promise<Response>;
@@ -30,7 +32,16 @@ export interface DicomwebOptions {
   readonly tenantOf: (request: Request) => string;
   readonly render: Render;
   readonly log: Logger;
-  /** Default: all. */
+  /** Where instances are stored to; without it nothing can be. */
+  readonly receiver?: InstanceReceiver;
+  /**
+   * Resolves when what was stored before the call can be found; the answer to a request to store waits for it, so that its URLs work at
+   * once. It ends in any case: what is stored is stored.
+   */
+  readonly findable?: () => Promise<void>;
+  /** Of one request to store. Default 10,000. */
+  readonly maximumStoreParts?: number;
+  /** Default: all, `store` only with a receiver. */
   readonly parts?: readonly ServicePart[];
   /**
    * Origins whose pages may read answers (CORS); '*' for any, which is right only where every request carries a token. Default:
@@ -48,7 +59,10 @@ export interface DicomwebOptions {
 
 /** Below this a URL fits every proxy, and a list of 200 UIDs still fits it. */
 const maximumUrlLength = 16 * 1024;
-const allow = 'GET, HEAD, OPTIONS';
+const allowRead = 'GET, HEAD, OPTIONS';
+const allowStore = 'GET, HEAD, POST, OPTIONS';
+/** As many instances as the longest examinations have; a client sends the rest in another request. */
+const defaultMaximumStoreParts = 10_000;
 const MIB = 1024 * 1024;
 
 /** Frames of common sizes are bounded by the render pool's own queue; this bounds the large ones. */
@@ -60,7 +74,8 @@ type Handler = (context: Context, resource: Resource) => Promise<Response>;
 export function createDicomwebService(options: DicomwebOptions): Service {
   const { tenantOf, log, allowedOrigins = [] } = options;
   const handle = createHandler(options);
-  const parts: ReadonlySet<ServicePart> = new Set(options.parts ?? ['search', 'retrieve', 'render']);
+  const parts: ReadonlySet<ServicePart> = new Set(options.parts ?? ['search', 'retrieve', 'render', 'store']);
+  const canStore = options.receiver !== undefined && parts.has('store');
 
   const answer = async (request: Request): Promise<Response> => {
     let requestLog = log;
@@ -72,13 +87,16 @@ export function createDicomwebService(options: DicomwebOptions): Service {
         );
       }
       const url = new URL(request.url);
-      const resource = resourceOf(url.pathname);
-      if (resource === undefined) throw noResource();
+      const named = resourceOf(url.pathname);
+      if (named === undefined) throw noResource();
+      const storeTo = canStore ? storeResourceOf(named) : undefined;
+      const allow = storeTo === undefined ? allowRead : allowStore;
+      const resource = request.method === 'POST' ? (storeTo ?? named) : named;
       const ref = 'ref' in resource ? resource.ref : resource.within;
       // The query string may name a patient: it never reaches the log.
       requestLog = log.child({ resource: resource.kind, ...(ref && logFieldsOf(ref)) });
       if (request.method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow } });
-      if (request.method !== 'GET' && request.method !== 'HEAD') {
+      if (request.method !== 'GET' && request.method !== 'HEAD' && resource.kind !== 'store') {
         throw new ArchiveError('method-not-allowed', `This resource answers ${allow}.`, { allow });
       }
       // Behind the methods: they are the same whichever part a deployment sends them to.
@@ -97,7 +115,7 @@ export function createDicomwebService(options: DicomwebOptions): Service {
     headers.set('x-content-type-options', 'nosniff');
     if (!headers.has('cache-control')) headers.set('cache-control', 'private, no-cache');
     headers.append('vary', 'Accept, Accept-Encoding, Authorization, Origin');
-    allowCrossOrigin(request, headers, allowedOrigins, allow);
+    allowCrossOrigin(request, headers, allowedOrigins, headers.get('allow') ?? allowRead);
     return response;
   };
 }
@@ -110,10 +128,15 @@ function createHandler(settings: DicomwebOptions): Handler {
   const manifests = createManifests(archive.packs, manifestCacheBytes, inspectEntry);
   const frameBudget = createByteBudget(renderedAtOnceBytes, maximumWaitingPictures);
   const options = { archive, manifests, render, frameBudget };
-  return (context, resource) => {
+  const { receiver, findable, maximumStoreParts: maximumParts = defaultMaximumStoreParts } = settings;
+  const store = receiver && createStore({ receiver, findable, maximumParts });
+  return async (context, resource) => {
     switch (resource.kind) {
       case 'search':
         return search(archive, context, resource);
+      case 'store':
+        if (store === undefined) throw noResource();
+        return store(context, resource.within);
       case 'instances':
         return retrieveInstances(options, context, resource.ref);
       case 'metadata':
