@@ -111,6 +111,7 @@ export async function startGateway(
   const lan = createLan({
     settings,
     archive,
+    receiver,
     inspectEntry: manifests.inspectEntry,
     log: log.child({ part: 'lan' }),
     status: {

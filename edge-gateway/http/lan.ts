@@ -5,12 +5,14 @@
  */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Archive } from '#shared/archive/ports.ts';
 import type { InspectEntry } from '#shared/dicomweb/manifests.ts';
 import { problemResponse } from '#shared/dicomweb/problem.ts';
 import { createDicomwebService } from '#shared/dicomweb/service.ts';
 import { createRenderPool } from '#shared/imaging/render-pool.ts';
 import type { Logger } from '#shared/log.ts';
+import type { Receiver } from '../cache/receiver.ts';
 import type { EdgeSettings } from '../settings.ts';
 import type { StatusSources } from './gateway-status.ts';
 import { createLanAccess, isServed } from './lan-access.ts';
@@ -20,6 +22,8 @@ import { createViewerPages } from './viewer-pages.ts';
 export interface LanOptions {
   readonly settings: Pick<EdgeSettings, 'host' | 'lanAccess' | 'tenant' | 'viewerFolder'>;
   readonly archive: Archive;
+  /** Takes what is stored by STOW-RS. */
+  readonly receiver: Pick<Receiver, 'begin' | 'indexed'>;
   readonly inspectEntry: InspectEntry;
   readonly status: Omit<StatusSources, 'viewer'>;
   readonly log: Logger;
@@ -37,8 +41,10 @@ const RENDER_TIMEOUT_MS = 10_000;
 /** Of one frame: a breast tomosynthesis slice takes a tenth of it. */
 const RENDER_MEMORY_MB = 512;
 const WAITING_FRAMES = 64;
+/** How long the answer to a store waits for an index that is behind. */
+const FINDABLE_TIMEOUT_MS = 5_000;
 
-export function createLan({ settings, archive, inspectEntry, status, log }: LanOptions): Lan {
+export function createLan({ settings, archive, receiver, inspectEntry, status, log }: LanOptions): Lan {
   const allow = createLanAccess(settings);
   const renderPool = createRenderPool({
     threads: RENDER_THREADS,
@@ -48,6 +54,11 @@ export function createLan({ settings, archive, inspectEntry, status, log }: LanO
   });
   const dicomweb = createDicomwebService({
     archive,
+    receiver,
+    async findable() {
+      const indexed = receiver.indexed().catch(() => {});
+      await Promise.race([indexed, pause(FINDABLE_TIMEOUT_MS, undefined, { ref: false })]);
+    },
     tenantOf: (request) => {
       allow(request);
       return settings.tenant;
