@@ -8,17 +8,10 @@ import { performance } from 'node:perf_hooks';
 import { ArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
 import { type AssociateRequest, decodeAssociateRequest, encodeAssociateAccept } from './associate-pdu.ts';
-import {
-  CommandField,
-  type CommandSet,
-  decodeCommandSet,
-  MAX_COMMAND_BYTES,
-  NO_DATA_SET,
-  RESPONSE,
-} from './command-set.ts';
+import { CommandField, type CommandSet, NO_DATA_SET, RESPONSE } from './command-set.ts';
 import { Conversations } from './conversations.ts';
 import type { DimseEvent, Peer } from './events.ts';
-import { GrowingBuffer } from './growing-buffer.ts';
+import { IncomingCommand } from './incoming-command.ts';
 import { type AcceptedContext, type NegotiationPolicy, negotiate } from './negotiation.ts';
 import { OutgoingMessages } from './outgoing-messages.ts';
 import {
@@ -67,6 +60,9 @@ export interface AssociationOptions {
   readonly report: (event: DimseEvent) => void;
 }
 
+/** One after the other: nobody needs any, and they would keep a message going for ever. */
+const MAX_EMPTY_FRAGMENTS = 1_000;
+
 /** A request whose data set has not ended. */
 interface Message {
   readonly request: CommandSet;
@@ -85,13 +81,12 @@ export class Association implements UpperLayerHandler {
   #contexts: ReadonlyMap<number, AcceptedContext> = new Map();
   #receiving: readonly AcceptedContext[] = [];
   #operations = 1;
-  readonly #command = new GrowingBuffer();
-  /** Of the command that is being gathered; 0: none. */
-  #commandContextId = 0;
+  readonly #command = new IncomingCommand();
   #message: Message | undefined;
   /** Requests being worked on, oldest first; each is settled when its answer is written. */
   readonly #answers: Promise<void>[] = [];
   #answered = 0;
+  #emptyFragments = 0;
   #isShuttingDown = false;
   #end: AssociationEnd = 'lost';
   #progress = -1;
@@ -184,7 +179,7 @@ export class Association implements UpperLayerHandler {
 
   /** Every request before it is answered first. */
   async #release(): Promise<void> {
-    if (this.#message !== undefined || this.#commandContextId !== 0 || this.#conversations.isAwaitingPeer)
+    if (this.#message !== undefined || this.#command.isGathering || this.#conversations.isAwaitingPeer)
       throw pduViolation('an A-RELEASE-RQ came within a message or before an answer', AbortReason.UnexpectedPdu);
     await Promise.all(this.#answers);
     await this.#conversations.ended();
@@ -194,6 +189,9 @@ export class Association implements UpperLayerHandler {
   }
 
   piece(contextId: number, control: number, bytes: Uint8Array, isEnd: boolean): void | Promise<void> {
+    if (bytes.length > 0 || (control & PDV_LAST) !== 0) this.#emptyFragments = 0;
+    else if (++this.#emptyFragments > MAX_EMPTY_FRAGMENTS)
+      throw messageViolation('fragments without content come without end');
     const context = this.#contexts.get(contextId);
     if (context === undefined)
       throw messageViolation('a message came on a presentation context that was not accepted', {
@@ -208,15 +206,8 @@ export class Association implements UpperLayerHandler {
   #commandPiece(context: AcceptedContext, bytes: Uint8Array, isComplete: boolean): void | Promise<void> {
     if (this.#message !== undefined)
       throw messageViolation('a command came before the data set of the last one was complete');
-    if (this.#commandContextId !== 0 && this.#commandContextId !== context.id)
-      throw messageViolation('the fragments of a command came on more than one presentation context');
-    if (this.#command.length + bytes.length > MAX_COMMAND_BYTES)
-      throw messageViolation('a command set is longer than any command could be', { limitBytes: MAX_COMMAND_BYTES });
-    this.#commandContextId = context.id;
-    this.#command.append(bytes);
-    if (!isComplete) return undefined;
-    this.#commandContextId = 0;
-    return this.#begin(decodeCommandSet(this.#command.take()), context);
+    const command = this.#command.take(context.id, bytes, isComplete);
+    return command === undefined ? undefined : this.#begin(command, context);
   }
 
   #begin(request: CommandSet, context: AcceptedContext): void | Promise<void> {
@@ -374,7 +365,7 @@ export class Association implements UpperLayerHandler {
       this.#progressAtMs = nowMs;
       return;
     }
-    const isMidMessage = reader.isMidPdu || this.#message !== undefined || this.#commandContextId !== 0;
+    const isMidMessage = reader.isMidPdu || this.#message !== undefined || this.#command.isGathering;
     const isWithin = isMidMessage || conversations.isAwaitingPeer;
     const limitMs = isWithin || this.#layer.isClogged ? stallTimeoutMs : idleTimeoutMs;
     if (nowMs - this.#progressAtMs > limitMs)

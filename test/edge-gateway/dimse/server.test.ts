@@ -173,6 +173,14 @@ describe('messages', () => {
       Array.from({ length: 6 }, () => dataPdu({ contextId: 1, control: 1, bytes: Buffer.alloc(16_000) })),
       { source: 0, reason: 0 },
     ],
+    [
+      'a thousand fragments without content',
+      [
+        storePdu(),
+        dataPdu(...Array.from({ length: 1_001 }, () => ({ contextId: 3, control: 0, bytes: Buffer.alloc(0) }))),
+      ],
+      { source: 0, reason: 0 },
+    ],
     ['a fragment of odd length', [storePdu(), dataSetPdu(Buffer.alloc(3))], { source: 2, reason: 6 }],
     ['a second A-ASSOCIATE-RQ', [associateRequest()], { source: 2, reason: 2 }],
     ['an A-ASSOCIATE-AC', [pdu(0x02, Buffer.alloc(68))], { source: 2, reason: 2 }],
