@@ -26,6 +26,15 @@ export interface DiskPackStore extends PackStore {
    * `exists` when another file is there already; then nothing has changed.
    */
   adopt(key: string, path: string): Promise<'created' | 'exists'>;
+  /**
+   * Puts these bytes in place of the object, or where none is. What was there stays until they are durable and were found to be
+   * those expected, and is readable at every moment; the new ones are when it resolves. Errors: those of `create`.
+   */
+  replace(
+    key: string,
+    body: Uint8Array | ReadableStream<Uint8Array>,
+    expected: { lengthBytes: number; sha256: string },
+  ): Promise<void>;
   /** Where the object of a key lies, or would. */
   pathOf(key: string): string;
 }
@@ -38,11 +47,8 @@ export interface DiskPackStoreOptions {
 }
 
 const WRITE_BYTES = 512 * 1024;
-/**
- * Of a stream: every read costs a thread's turn, so they must not be many; what was read stays in memory until it is collected, so
- * they must not be large.
- */
-const READ_BYTES = 256 * 1024;
+/** Small: what was read stays in memory until it is collected, and large pieces are collected late. */
+const READ_BYTES = 64 * 1024;
 const MAX_KNOWN_FOLDERS = 10_000;
 const STALE_MS = 60 * 60 * 1000;
 
@@ -221,6 +227,23 @@ export function createDiskPackStore(options: DiskPackStoreOptions): DiskPackStor
         return await put(key, path);
       } catch (error) {
         throw diskError(error, 'storing a pack');
+      } finally {
+        if (path !== undefined) await files.remove(path).catch(() => {});
+      }
+    },
+
+    async replace(key, body, expected) {
+      const place = pathOf(key);
+      let path: string | undefined;
+      try {
+        await prepare();
+        path = join(temporaryFolder, `${process.pid}-${randomUUID()}`);
+        await writeChecked(files, path, body, expected);
+        await makeFolderFor(place);
+        await files.rename(path, place);
+        await files.syncFolder(dirname(place));
+      } catch (error) {
+        throw diskError(error, 'replacing a pack');
       } finally {
         if (path !== undefined) await files.remove(path).catch(() => {});
       }
