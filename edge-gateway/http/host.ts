@@ -1,8 +1,8 @@
 /**
  * A Service on a socket: the thin adapter between node:http and web-standard Request and Response. Limits live here:
- * header size, header time, idle time. What a Service throws is a bug and answers 500 with generic text.
+ * header size, header time, idle time, bodies that trickle. What a Service throws is a bug and answers 500 with generic text.
  */
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Logger } from '#shared/log.ts';
@@ -21,6 +21,8 @@ export interface HttpHostOptions {
   readonly log: Logger;
   /** How long a connection may neither send nor take a byte within a request before it is cut. Default 5 minutes. */
   readonly idleTimeoutMs?: number;
+  /** How often it is looked whether the bodies of requests come fast enough. Default 30 s. */
+  readonly bodyCheckMs?: number;
 }
 
 const HEADERS_TIMEOUT_MS = 15_000;
@@ -28,10 +30,13 @@ const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 /** Longer than any answer takes to begin; a peer that stopped reading holds a file open until then. */
 const IDLE_TIMEOUT_MS = 5 * 60_000;
 const MAX_HEADER_BYTES = 32 * 1024;
+const BODY_CHECK_MS = 30_000;
+/** A body may be of any size and take any time; one that comes more slowly than over the worst line keeps a place for nothing. */
+const LEAST_BODY_BYTES_PER_SECOND = 1024;
 
 /** Rejects with the system's error (EADDRINUSE, EACCES) when it cannot listen. */
 export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
-  const { host, port, service, log, idleTimeoutMs = IDLE_TIMEOUT_MS } = options;
+  const { host, port, service, log, idleTimeoutMs = IDLE_TIMEOUT_MS, bodyCheckMs = BODY_CHECK_MS } = options;
   const fetch = async (request: Request): Promise<Response> => {
     try {
       return await service(request);
@@ -55,6 +60,7 @@ export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
     },
   }) as Server;
   server.setTimeout(idleTimeoutMs);
+  const bodyWatch = cutTricklingBodies(server, bodyCheckMs);
   server.on('clientError', (_error, socket) => {
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
   });
@@ -68,6 +74,7 @@ export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
   return {
     port: (server.address() as AddressInfo).port,
     async close(graceMs = 2_000) {
+      clearInterval(bodyWatch);
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
       const timer = setTimeout(() => server.closeAllConnections(), graceMs);
@@ -75,4 +82,23 @@ export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
       clearTimeout(timer);
     },
   };
+}
+
+/** Ends connections whose request bodies trickle in, unless it is us who do not take them. */
+function cutTricklingBodies(server: Server, checkMs: number): NodeJS.Timeout {
+  const leastBytes = (LEAST_BODY_BYTES_PER_SECOND * checkMs) / 1000;
+  const receivedBytes = new Map<IncomingMessage, number>();
+  server.on('request', (request) => {
+    if (request.complete) return;
+    receivedBytes.set(request, request.socket.bytesRead);
+    request.once('close', () => receivedBytes.delete(request));
+  });
+  return setInterval(() => {
+    for (const [request, before] of receivedBytes) {
+      const { bytesRead } = request.socket;
+      receivedBytes.set(request, bytesRead);
+      if (request.complete) receivedBytes.delete(request);
+      else if (bytesRead - before < leastBytes && request.readableLength === 0) request.socket.destroy();
+    }
+  }, checkMs).unref();
 }

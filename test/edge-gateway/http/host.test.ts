@@ -76,4 +76,36 @@ describe('serveHttp', () => {
     socket.resetAndDestroy();
     await letGo;
   });
+
+  describe('with an upload of any length', () => {
+    const post = 'POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n';
+
+    it('lets go of it when it only trickles', async () => {
+      const broken = Promise.withResolvers<unknown>();
+      const service = async (request: Request): Promise<Response> => {
+        await request.arrayBuffer().catch(broken.resolve);
+        return new Response();
+      };
+      host = await serveHttp({ host: '127.0.0.1', port: 0, service, log: silentLogger, bodyCheckMs: 100 });
+      const socket = await ask(host.port, post);
+      const drip = setInterval(() => socket.write('x'), 10);
+      expect(await broken.promise).toBeInstanceOf(Error);
+      clearInterval(drip);
+    });
+
+    it('waits as long as it is not the sender who makes it slow', async () => {
+      const goOn = Promise.withResolvers<void>();
+      const service = async (request: Request): Promise<Response> => {
+        await goOn.promise;
+        return new Response(String((await request.arrayBuffer()).byteLength));
+      };
+      host = await serveHttp({ host: '127.0.0.1', port: 0, service, log: silentLogger, bodyCheckMs: 20 });
+      const socket = await ask(host.port, post + 'x'.repeat(1_000_000));
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      goOn.resolve();
+      const [answer] = (await once(socket, 'data')) as [Buffer];
+      expect(answer.toString()).toMatch(/^HTTP\/1.1 200/);
+      socket.destroy();
+    });
+  });
 });
