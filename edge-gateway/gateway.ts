@@ -6,6 +6,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Archive } from '#shared/archive/ports.ts';
 import type { Logger } from '#shared/log.ts';
+import { openCache } from './cache/cache.ts';
 import { createDiskPackStore } from './cache/disk-pack-store.ts';
 import { claimFolderFormat } from './cache/folder-format.ts';
 import { lockFolder } from './cache/folder-lock.ts';
@@ -45,7 +46,18 @@ export async function startGateway(
   const index = await createSqliteIndex({ file: join(dataFolder, 'index.sqlite'), inWorker: true });
   const root = join(dataFolder, 'packs');
   const packs = createDiskPackStore({ root, openFolder: openFolderOf(dataFolder) });
-  const archive: Archive = { index, packs };
+  const cache = await openCache({
+    folder: dataFolder,
+    tenant,
+    index,
+    packs,
+    settings: settings.cache,
+    nowMs: Date.now,
+    log: log.child({ part: 'cache' }),
+    ...(crashPoint === undefined ? {} : { crashPoint }),
+  });
+  /** What is read by people and programs: what they use stays. */
+  const archive: Archive = { index, packs: cache.reads.over(packs) };
 
   let uploader: Uploader | undefined;
   let receiver: Receiver | undefined;
@@ -54,7 +66,8 @@ export async function startGateway(
     index,
     packs,
     root,
-    isBusy: () => receiver === undefined || receiver.totals().instancesArriving > 0,
+  const isBusy = (): boolean => receiver === undefined || receiver.totals().instancesArriving > 0;
+    isBusy,
     log: log.child({ part: 'manifests' }),
   });
   receiver = await createReceiver({
@@ -64,7 +77,7 @@ export async function startGateway(
     packs,
     log,
     clock: Date.now,
-    limits: { reserveBytes: settings.cache.reserveBytes },
+    room: cache.room,
     priorities: settings.upload.priorities,
     onSealed: (pack) => {
       uploader?.wake();
@@ -75,7 +88,7 @@ export async function startGateway(
   const cloud = createCloudClient(settings.cloudUrl);
   uploader = startUploader({
     tenant,
-    archive,
+    archive: { index, packs },
     cloud,
     log: log.child({ part: 'uploader' }),
     nowMs: Date.now,
@@ -87,6 +100,7 @@ export async function startGateway(
     settings.dicomTls === undefined
       ? undefined
       : loadTlsIdentity({ ...settings.dicomTls, log: log.child({ part: 'tls' }) });
+  await cache.start({ receiver, pins: [], wantManifest: manifests.sealed, isBusy });
   const dimse = await createDimseServer({
     host,
     port: settings.dicomPort,
@@ -111,6 +125,7 @@ export async function startGateway(
   const lan = createLan({
     settings,
     archive,
+    hasRoom: () => cache.room.takesAssociations(),
     receiver,
     inspectEntry: manifests.inspectEntry,
     log: log.child({ part: 'lan' }),
@@ -152,3 +167,4 @@ export async function startGateway(
     },
   };
 }
+      await cache.close();

@@ -24,7 +24,9 @@ const schema = z.object({
     })
     .optional(),
   /** Of the last scrub that came to its end. */
-  lastScrub: z.object({ finishedAtMs: z.number(), checkedPacks: z.int(), checkedBytes: z.number() }).optional(),
+  lastScrub: z
+    .object({ startedAtMs: z.number(), finishedAtMs: z.number(), checkedPacks: z.int(), checkedBytes: z.number() })
+    .optional(),
   damaged: z
     .array(
       z.object({
@@ -33,6 +35,8 @@ const schema = z.object({
         packId: z.string().refine(isPackId),
         reason: z.string(),
         foundAtMs: z.number(),
+        /** Whether time may mend it: the cloud has it, or the disk had no room for what is intact. */
+        isMendable: z.boolean(),
       }),
     )
     .max(MAX_DAMAGED)

@@ -27,7 +27,10 @@ export interface EvictionOptions {
   readonly packs: DiskPackStore;
   readonly room: DiskRoom;
   readonly turns: PackTurns;
+  /** By which packs grow old. */
   readonly clock: CacheClock;
+  /** Wall clock: what goes into the index. */
+  readonly nowMs: () => number;
   /** A pack that was not needed for longer goes. */
   readonly retentionMs: number;
   readonly pins: readonly Pin[];
@@ -58,6 +61,8 @@ const AGE_MS = 10 * 60_000;
 /** When nothing could be evicted and nothing has changed since, the next try is after so long. */
 const FRUITLESS_MS = 30_000;
 const PAGE = 64;
+/** A crash leaves one file that was marked last; others mark packs as well that never were here. */
+const LAST_MARKS = 500;
 
 interface Need {
   readonly bytes: number;
@@ -66,7 +71,7 @@ interface Need {
 
 /** First removes what an earlier process had marked and not removed; goes on by itself until it is closed. */
 export async function startEviction(options: EvictionOptions): Promise<Eviction> {
-  const { tenant, index, packs, room, turns, clock, retentionMs, pins, wantManifest, log } = options;
+  const { tenant, index, packs, room, turns, clock, nowMs, retentionMs, pins, wantManifest, log } = options;
   const crashPoint = options.crashPoint ?? (() => {});
   const gone = { packs: 0, bytes: 0 };
   let closed = false;
@@ -76,12 +81,12 @@ export async function startEviction(options: EvictionOptions): Promise<Eviction>
 
   /** Marks rise, whatever the clock does, so that the last ones are always found first. */
   function nextMarkMs(): number {
-    lastMarkMs = Math.max(lastMarkMs + 1, clock.nowMs());
+    lastMarkMs = Math.max(lastMarkMs + 1, nowMs());
     return lastMarkMs;
   }
 
   async function takeUp(): Promise<void> {
-    const last = await index.lastEvicted(tenant, PAGE);
+    const last = await index.lastEvicted(tenant, LAST_MARKS);
     lastMarkMs = last[0]?.evictedAtMs ?? 0;
     for (const marked of last)
       await turns.inTurn(marked, async () => {

@@ -24,8 +24,8 @@ export interface CachedPackTable {
   /** Every sealed pack, of whatever state, whose bytes should be here, in ascending order of packId from after `after`. */
   packsOnDisk(tenant: string, page: { limit: number; after?: string }): readonly PackRecord[];
   cacheTotals(tenant: string): CacheTotals;
-  /** Bytes of the packs that were made from `packId` on, open ones included. */
-  bytesSince(tenant: string, packId: string): number;
+  /** Bytes of the packs that were made from `packId` on, open ones included, and the first of them. */
+  arrivedSince(tenant: string, packId: string): { readonly bytes: number; readonly firstPackId: string | undefined };
 }
 
 /** When a pack was last needed: read, archived (by the cloud's clock), or sealed. The expression in pack_cached says the same. */
@@ -87,13 +87,13 @@ export function createCachedPackTable(database: Database): CachedPackTable {
       evicted: totalOf(`${counts} INDEXED BY pack_evicted WHERE tenant = ? AND evicted_at_ms IS NOT NULL`, tenant),
     }),
 
-    bytesSince(tenant, packId) {
-      const row = sql(`SELECT sum(length_bytes) AS bytes FROM pack INDEXED BY pack_by_state
+    arrivedSince(tenant, packId) {
+      const row = sql(`SELECT sum(length_bytes) AS bytes, min(pack_id) AS first FROM pack INDEXED BY pack_by_state
         WHERE tenant = ? AND state IN ('open', 'sealed', 'sent', 'archived', 'rejected') AND pack_id >= ?`).get(
         tenant,
         packId,
       );
-      return (row?.bytes as number | null) ?? 0;
+      return { bytes: (row?.bytes as number | null) ?? 0, firstPackId: (row?.first as string | null) ?? undefined };
     },
   };
 }

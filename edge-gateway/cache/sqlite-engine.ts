@@ -39,7 +39,7 @@ export const indexOperations = {
   lastEvicted: 'read',
   packsOnDisk: 'read',
   cacheTotals: 'read',
-  bytesSince: 'read',
+  arrivedSince: 'read',
   search: 'read',
 } as const satisfies Record<keyof IndexEngine, OperationKind>;
 

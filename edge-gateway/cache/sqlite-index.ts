@@ -98,7 +98,8 @@ function indexOn(writer: Executor, searcher: Executor): SqliteIndex {
     lastEvicted: (tenant, limit) => calls.lastEvicted(tenant, limit),
     packsOnDisk: (tenant, page) => calls.packsOnDisk(tenant, page),
     cacheTotals: (tenant) => calls.cacheTotals(tenant),
-    bytesSince: (tenant, packId) => calls.bytesSince(tenant, packId),
+    packsToUpload: (tenant, priority, page) => calls.packsToUpload(tenant, priority, page),
+    arrivedSince: (tenant, packId) => calls.arrivedSince(tenant, packId),
     async search(tenant, query) {
       const { matches, more } = await searches.search(tenant, query);
       return { matches: matches.map(parseAttributes), more };

@@ -111,6 +111,7 @@ export class Caching implements AsyncDisposable {
       room: this.room,
       turns: this.turns,
       clock: this.clock,
+      nowMs: () => this.wallMs,
       retentionMs: 30 * DAY_MS,
       pins: [],
       wantManifest: () => {},
