@@ -1,18 +1,19 @@
 /**
  * Retrieval as SCP by C-GET (PS3.4 §C.4.3): what is asked for comes back by C-STORE on the same association, on the storage contexts
- * of which the requestor is SCP, in the stored transfer syntax where that was accepted.
+ * of which the requestor is SCP, in the stored transfer syntax where that was accepted, else converted to what was.
  */
 import type { Archive } from '#shared/archive/ports.ts';
+import { isArchiveError } from '#shared/errors.ts';
 import { NO_DATA_SET } from './command-set.ts';
 import { conversationWith, type Identifier, QueryStatus, statusOfQueryError } from './identifier.ts';
 import { informationModels } from './information-model.ts';
-import { contextFor, type OutgoingDataSet, openDataSet } from './outgoing-data-set.ts';
+import { contextFor, type OutgoingDataSet, type OutgoingSource, openDataSet } from './outgoing-data-set.ts';
 import { type StoredInstance, selectInstances } from './retrieve-selection.ts';
 import { type Answer, answerWith, type Exchange, type RequestScope, type Service } from './service.ts';
 import { Status } from './status.ts';
 import { endOf, reported, runSubOperations, type SubOperationEnd } from './sub-operations.ts';
 
-export interface GetOptions {
+export interface GetOptions extends Pick<OutgoingSource, 'decompressor'> {
   readonly archive: Archive;
   readonly tenant: string;
 }
@@ -31,7 +32,7 @@ export function createGetService(options: GetOptions): Service {
 }
 
 async function get(
-  { archive, tenant }: GetOptions,
+  { archive, tenant, decompressor }: GetOptions,
   identifier: Identifier,
   scope: RequestScope,
   exchange: Exchange,
@@ -53,7 +54,7 @@ async function get(
     }
     let dataSet: OutgoingDataSet | undefined;
     try {
-      dataSet = await openDataSet(archive.packs, instance, context.transferSyntaxUid);
+      dataSet = await openDataSet({ packs: archive.packs, decompressor }, instance, context.transferSyntaxUid);
       const { transferSyntaxUid } = context;
       const answer = await exchange.store(context, {
         sopClassUid,
@@ -64,7 +65,9 @@ async function get(
       return endOf(answer.status);
     } catch (error) {
       scope.log.warn({ sopInstanceUid, err: error }, 'an instance could not be sent');
-      comment ??= 'some instances could not be read or converted';
+      comment ??= isArchiveError(error, 'cannot-render')
+        ? 'some instances could not be decompressed'
+        : 'some instances could not be read or converted';
       return 'failed';
     } finally {
       await dataSet?.close();

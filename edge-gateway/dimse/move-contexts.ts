@@ -1,10 +1,10 @@
 /**
  * Which presentation contexts a C-MOVE proposes to its destination, and in how many associations: the stored transfer syntaxes of
- * each class, and for native ones what they can be converted to; at most 128 in one association (PS3.8 §9.3.2.2).
+ * each class, and what they can be converted to; at most 128 in one association (PS3.8 §9.3.2.2).
  */
 import { MAX_PRESENTATION_CONTEXTS } from './associate-pdu.ts';
 import type { ProposedContext } from './client.ts';
-import { conversionTargets, isConvertible } from './outgoing-data-set.ts';
+import { conversionTargets } from './outgoing-data-set.ts';
 import type { StoredInstance } from './retrieve-selection.ts';
 
 export interface MoveBatch {
@@ -37,8 +37,9 @@ export function moveBatches(instances: readonly StoredInstance[]): MoveBatch[] {
 
 /** One context to a transfer syntax, since of several only one would be accepted. Big endian is for those who have it stored. */
 function contextsOf({ sopClassUid, transferSyntaxUid }: StoredInstance): [key: string, context: ProposedContext][] {
-  const syntaxes = isConvertible(transferSyntaxUid)
-    ? [...new Set([transferSyntaxUid, ...conversionTargets.slice(0, 2)])]
-    : [transferSyntaxUid];
-  return syntaxes.map((uid) => [`${sopClassUid} ${uid}`, { abstractSyntax: sopClassUid, transferSyntaxes: [uid] }]);
+  const syntaxes = new Set([transferSyntaxUid, ...conversionTargets(transferSyntaxUid).slice(0, 2)]);
+  return [...syntaxes].map((uid) => [
+    `${sopClassUid} ${uid}`,
+    { abstractSyntax: sopClassUid, transferSyntaxes: [uid] },
+  ]);
 }

@@ -1,11 +1,12 @@
 /**
  * The data set of a stored instance on its way to a peer: read from its pack as it lies there, or converted as it is read
- * where the peer took another uncompressed transfer syntax (PS3.5 Annex A). Small ones are read whole before anything is
- * said, so that what cannot be read fails alone; large ones are streamed.
+ * where the peer took another uncompressed transfer syntax (PS3.5 Annex A), decompressed where it has to be. Small ones are
+ * read whole before anything is said, so that what cannot be read fails alone; large ones are streamed.
  */
 import { pipeline, Readable } from 'node:stream';
 import { createInflateRaw } from 'node:zlib';
 import type { PackStore } from '#shared/archive/ports.ts';
+import type { ByteRange } from '#shared/archive/records.ts';
 import { ReEncoder } from '#shared/dicom/re-encoder.ts';
 import {
   EXPLICIT_VR_BIG_ENDIAN,
@@ -15,22 +16,23 @@ import {
   transferSyntaxOf,
 } from '#shared/dicom/transfer-syntax.ts';
 import { ArchiveError } from '#shared/errors.ts';
+import { canDecode } from '#shared/imaging/codecs.ts';
+import { decompressedDataSet, type StoredBytes } from './decompressed-data-set.ts';
+import type { Decompressor } from './decompressor.ts';
 import type { AcceptedContext } from './negotiation.ts';
 import type { StoredInstance } from './retrieve-selection.ts';
 
 const WHOLE_BYTES = 4 * 1024 * 1024;
 
-/** What native data sets can be converted to, best first. */
-export const conversionTargets: readonly string[] = [
-  EXPLICIT_VR_LITTLE_ENDIAN,
-  IMPLICIT_VR_LITTLE_ENDIAN,
-  EXPLICIT_VR_BIG_ENDIAN,
-];
+const littleEndian: readonly string[] = [EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN];
+const native: readonly string[] = [...littleEndian, EXPLICIT_VR_BIG_ENDIAN];
 
-const isNative = (syntax: TransferSyntax): boolean => syntax.codec === 'native' && !syntax.encapsulated;
-
-/** Whether a stored data set can also be sent in one of `conversionTargets`. */
-export const isConvertible = (transferSyntaxUid: string): boolean => isNative(transferSyntaxOf(transferSyntaxUid));
+/** What a stored data set can be converted to, best first; none for video and what else nobody here decodes. */
+export function conversionTargets(transferSyntaxUid: string): readonly string[] {
+  const { codec, encapsulated } = transferSyntaxOf(transferSyntaxUid);
+  if (encapsulated) return canDecode(transferSyntaxUid) ? littleEndian : [];
+  return codec === 'native' ? native : [];
+}
 
 /** The context to send an instance on: the stored transfer syntax before all others. Undefined: the peer took none that will do. */
 export function contextFor(
@@ -38,10 +40,7 @@ export function contextFor(
   contexts: readonly AcceptedContext[],
 ): AcceptedContext | undefined {
   const own = contexts.filter(({ abstractSyntax }) => abstractSyntax === instance.sopClassUid);
-  const syntaxes = isConvertible(instance.transferSyntaxUid)
-    ? [instance.transferSyntaxUid, ...conversionTargets]
-    : [instance.transferSyntaxUid];
-  for (const uid of syntaxes) {
+  for (const uid of [instance.transferSyntaxUid, ...conversionTargets(instance.transferSyntaxUid)]) {
     const context = own.find(({ transferSyntaxUid }) => transferSyntaxUid === uid);
     if (context !== undefined) return context;
   }
@@ -54,12 +53,19 @@ export interface OutgoingDataSet {
   close(): Promise<void>;
 }
 
+/** Where the bytes come from, and who decodes them. */
+export interface OutgoingSource {
+  readonly packs: PackStore;
+  readonly decompressor: Decompressor;
+}
+
 /**
- * Reads at least the beginning before it resolves. Errors: those of PackStore; `bad-dicom` for one that cannot be followed in
- * order to convert it, or has an odd length (PS3.5 §7.1.1). Both may also come later, out of `bytes`.
+ * Reads at least the beginning before it resolves, and decodes the first frame where it decompresses. Errors: those of PackStore;
+ * `bad-dicom` for one that cannot be followed in order to convert it, or has an odd length (PS3.5 §7.1.1); `cannot-render`,
+ * `timeout` and `unavailable` for pixels that cannot be decoded. All may also come later, out of `bytes`.
  */
 export async function openDataSet(
-  packs: PackStore,
+  { packs, decompressor }: OutgoingSource,
   instance: StoredInstance,
   transferSyntaxUid: string,
 ): Promise<OutgoingDataSet> {
@@ -67,6 +73,12 @@ export async function openDataSet(
   const isAsStored = instance.transferSyntaxUid === transferSyntaxUid;
   if (isAsStored && instance.lengthBytes % 2 !== 0 && !stored.deflated)
     throw new ArchiveError('bad-dicom', 'the data set has an odd length and cannot be sent');
+  if (!isAsStored && stored.encapsulated) {
+    const target = transferSyntaxOf(transferSyntaxUid);
+    const { pixelBytes, bytes } = await decompressedDataSet(storedBytes(packs, instance), stored, target, decompressor);
+    const isSmall = Math.max(pixelBytes, instance.lengthBytes) <= WHOLE_BYTES;
+    return isSmall ? { bytes: await gathered(bytes), close: async () => {} } : begun(bytes);
+  }
   const { packKey, offsetBytes, lengthBytes } = instance;
   const range = { offsetBytes, lengthBytes };
   const isSmall = lengthBytes <= WHOLE_BYTES;
@@ -76,6 +88,21 @@ export async function openDataSet(
     : converted(stored.deflated ? inflated(source) : source, stored, transferSyntaxOf(transferSyntaxUid));
   if (isSmall && !stored.deflated) return { bytes: await gathered(outgoing), close: async () => {} };
   return begun(outgoing);
+}
+
+function storedBytes(packs: PackStore, { packKey, offsetBytes, lengthBytes }: StoredInstance): StoredBytes {
+  /** A reader may ask beyond the end. */
+  const inPack = (range: ByteRange) => ({
+    offsetBytes: offsetBytes + range.offsetBytes,
+    lengthBytes: Math.max(0, Math.min(range.lengthBytes, lengthBytes - range.offsetBytes)),
+  });
+  return {
+    lengthBytes,
+    read: (range) => packs.read(packKey, inPack(range)),
+    stream: async function* (range) {
+      yield* pieces(await packs.stream(packKey, inPack(range)));
+    },
+  };
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, void> {

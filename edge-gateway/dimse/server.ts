@@ -11,13 +11,17 @@ import type { Logger } from '#shared/log.ts';
 import type { AssociateRequest } from './associate-pdu.ts';
 import { Association, type AssociationLimits } from './association.ts';
 import { CommandField } from './command-set.ts';
+import { type CommitmentIntake, createCommitmentService } from './commitment.ts';
+import type { CommitmentUser } from './commitment-user.ts';
 import { type Connection, type ConnectionLimits, Connections } from './connections.ts';
+import type { Decompressor } from './decompressor.ts';
+import type { RemoteAe } from './delivery.ts';
 import { echoService } from './echo.ts';
 import type { DimseEvent } from './events.ts';
 import { createFindService } from './find.ts';
 import { createGetService } from './get.ts';
 import { informationModels } from './information-model.ts';
-import { createMoveService, type RemoteAe } from './move.ts';
+import { createMoveService } from './move.ts';
 import { isStorageClass, type NegotiationPolicy } from './negotiation.ts';
 import { DEFAULT_MAX_PDU_BYTES, Rejects } from './pdu.ts';
 import { type Admission, type Caller, createAdmission, type PeerSettings, rejected } from './peers.ts';
@@ -53,12 +57,21 @@ export const defaultDimseLimits: DimseLimits = {
 export interface QueryRetrieveOptions {
   readonly archive: Archive;
   readonly tenant: string;
+  /** For receivers that do not take what is compressed. Whoever made it closes it. */
+  readonly decompressor: Decompressor;
   /** Answers to one C-FIND; beyond it the query ends with A700H. Default 100,000. */
   readonly maxFindResults?: number;
   /** Where C-MOVE may send to, by AE title. Default: nowhere. */
   readonly remoteAes?: ReadonlyMap<string, RemoteAe>;
   /** With which we call those that want TLS. */
   readonly tlsIdentity?: TlsIdentity;
+}
+
+export interface StorageCommitmentOptions {
+  /** Takes what others ask for. */
+  readonly intake: CommitmentIntake;
+  /** Hears what others report on what we asked them for; without it reports are refused. */
+  readonly user?: Pick<CommitmentUser, 'service'>;
 }
 
 export interface DimseServerOptions {
@@ -76,6 +89,8 @@ export interface DimseServerOptions {
   readonly receiver: InstanceReceiver;
   /** Without it Query/Retrieve is not offered. */
   readonly queryRetrieve?: QueryRetrieveOptions;
+  /** Without it Storage Commitment is not offered. */
+  readonly storageCommitment?: StorageCommitmentOptions;
   readonly log: Logger;
   readonly limits?: Partial<DimseLimits>;
   /** For counters and pages; must not throw. */
@@ -109,12 +124,14 @@ export async function createDimseServer(options: DimseServerOptions): Promise<Di
     maxPduBytes: limits.maxPduBytes,
     maxOperations: limits.maxOperations,
     offersQueryRetrieve: options.queryRetrieve !== undefined,
+    offersStorageCommitment: options.storageCommitment !== undefined,
   };
   const admissionOf = createAdmission(options.peers ?? anybody);
   const services = new Map<number, Service>([
     [CommandField.CEchoRequest, echoService],
     [CommandField.CStoreRequest, createStoreService(options.receiver)],
     ...queryRetrieveServices(options),
+    ...storageCommitmentServices(options),
   ]);
   const report = (event: DimseEvent) => {
     try {
@@ -218,13 +235,22 @@ function isOnlyForStorage({ contexts }: AssociateRequest): boolean {
   return classes.some(isStorageClass) && !classes.some((uid) => informationModels.has(uid));
 }
 
+function storageCommitmentServices({ storageCommitment }: DimseServerOptions): [number, Service][] {
+  if (storageCommitment === undefined) return [];
+  const { intake, user } = storageCommitment;
+  return [
+    [CommandField.NActionRequest, createCommitmentService(intake)],
+    ...(user === undefined ? [] : ([[CommandField.NEventReportRequest, user.service]] as [number, Service][])),
+  ];
+}
+
 function queryRetrieveServices({ queryRetrieve, aeTitle }: DimseServerOptions): [number, Service][] {
   if (queryRetrieve === undefined) return [];
-  const { archive, tenant, maxFindResults = 100_000, remoteAes = new Map(), tlsIdentity } = queryRetrieve;
+  const { archive, tenant, decompressor, maxFindResults = 100_000, remoteAes = new Map(), tlsIdentity } = queryRetrieve;
   const calling = { aeTitle, remoteAes, ...(tlsIdentity === undefined ? {} : { tlsIdentity }) };
   return [
-    [CommandField.CGetRequest, createGetService({ archive, tenant })],
-    [CommandField.CMoveRequest, createMoveService({ archive, tenant, ...calling })],
+    [CommandField.CGetRequest, createGetService({ archive, tenant, decompressor })],
+    [CommandField.CMoveRequest, createMoveService({ archive, tenant, decompressor, ...calling })],
     [
       CommandField.CFindRequest,
       createFindService({ index: archive.index, tenant, aeTitle, maxResults: maxFindResults }),

@@ -1,7 +1,8 @@
 /**
  * A native data set from one uncompressed transfer syntax into another (PS3.5 §7.1, §7.3, Annex A), as a stream: implicit and explicit
  * VR, little and big endian. Values are passed on as they are, words turned round where the byte order changes; sequences
- * and items get undefined lengths, group lengths (retired) are left out. Knows no pixels and holds no value.
+ * and items get undefined lengths, group lengths (retired) are left out. Attributes of the outermost data set may be
+ * changed on the way. Knows no pixels and holds no value.
  */
 import { ArchiveError } from '../errors.ts';
 import { swapBytes, wordBytesOf } from './byte-order.ts';
@@ -13,6 +14,9 @@ export interface DataSetEncoding {
   readonly explicitVr: boolean;
   readonly littleEndian: boolean;
 }
+
+/** What becomes of an attribute of the outermost data set: another value, of even length and in the target's byte order, or nothing. */
+export type Change = { readonly vr: Vr; readonly value: Uint8Array } | 'removed';
 
 const UNDEFINED_LENGTH = 0xffffffff;
 const MAX_SHORT_LENGTH = 0xfffe;
@@ -28,6 +32,10 @@ interface Container {
   /** Source offset of the first byte behind it; undefined when a delimiter says so. */
   readonly endBytes: number | undefined;
   readonly encoding: DataSetEncoding;
+  /** Nothing of it is passed on. */
+  readonly isRemoved: boolean;
+  /** Its items are the fragments of a value (PS3.5 §A.4), which only what is removed may hold. */
+  readonly isFragments: boolean;
 }
 
 /** What is left of the value being passed on. */
@@ -43,6 +51,10 @@ interface Value {
 export class ReEncoder {
   readonly #from: DataSetEncoding;
   readonly #to: DataSetEncoding;
+  readonly #changes: ReadonlyMap<number, Change>;
+  readonly #removedAt: ReadonlySet<number>;
+  /** Tags of values to be written, ascending: at the place of the attribute, or where it would be. */
+  readonly #written: number[];
   readonly #containers: Container[] = [];
   #rest: Uint8Array = new Uint8Array(0);
   /** Source offset of the first byte of #rest. */
@@ -51,9 +63,21 @@ export class ReEncoder {
   #pixelRepresentation = 0;
   #out: Uint8Array[] = [];
 
-  constructor(from: DataSetEncoding, to: DataSetEncoding) {
+  /**
+   * @param changes by tag, of attributes of the outermost data set
+   * @param removedAt source offsets of values, at whatever depth, that are left out together with their attributes
+   */
+  constructor(
+    from: DataSetEncoding,
+    to: DataSetEncoding,
+    changes: ReadonlyMap<number, Change> = new Map(),
+    removedAt: ReadonlySet<number> = new Set(),
+  ) {
+    this.#removedAt = removedAt;
     this.#from = from;
     this.#to = to;
+    this.#changes = changes;
+    this.#written = [...changes.keys()].filter((tag) => changes.get(tag) !== 'removed').sort((a, b) => a - b);
   }
 
   push(chunk: Uint8Array): Uint8Array[] {
@@ -62,14 +86,40 @@ export class ReEncoder {
     return this.#taken();
   }
 
+  /**
+   * The head of an attribute of the outermost data set, whose value the caller writes behind it. What was pushed must end before
+   * its place; what is pushed afterwards goes on behind it. `lengthBytes` is even.
+   */
+  insert(tag: number, vr: Vr, lengthBytes: number): Uint8Array[] {
+    this.#checkComplete();
+    this.#writeChangesUpTo(tag);
+    this.#writeHead(tag, vr, lengthBytes);
+    return this.#taken();
+  }
+
   /** No more bytes will come; the last pieces. */
   end(): Uint8Array[] {
+    this.#checkComplete();
+    this.#writeChangesUpTo(Number.POSITIVE_INFINITY);
+    return this.#taken();
+  }
+
+  #checkComplete(): void {
     this.#closeEnded();
     if (this.#value !== undefined || this.#rest.length > 0 || this.#containers.length > 0)
       throw new ArchiveError('bad-dicom', 'The data set ends within an element and cannot be converted.', {
         offsetBytes: this.#offsetBytes,
       });
-    return this.#taken();
+  }
+
+  #writeChangesUpTo(tag: number): void {
+    for (let next = this.#written[0]; next !== undefined && next <= tag; next = this.#written[0]) {
+      this.#written.shift();
+      const change = this.#changes.get(next);
+      if (change === undefined || change === 'removed') continue;
+      this.#writeHead(next, change.vr, change.value.length);
+      this.#out.push(change.value);
+    }
   }
 
   #taken(): Uint8Array[] {
@@ -115,8 +165,8 @@ export class ReEncoder {
   }
 
   #close(container: Container): void {
+    if (!container.isRemoved) this.#writeItemHead(container.isItem ? ITEM_DELIMITATION : SEQUENCE_DELIMITATION, 0);
     this.#containers.pop();
-    this.#writeItemHead(container.isItem ? ITEM_DELIMITATION : SEQUENCE_DELIMITATION, 0);
   }
 
   /** False: more bytes are needed. */
@@ -157,9 +207,13 @@ export class ReEncoder {
 
   #delimiter(tag: number, lengthBytes: number): void {
     const top = this.#containers.at(-1);
+    if (tag === ITEM && top?.isFragments === true && lengthBytes !== UNDEFINED_LENGTH) {
+      this.#value = skipped(lengthBytes);
+      return;
+    }
     if (tag === ITEM && top?.isItem === false) {
-      this.#open(true, lengthBytes, top.encoding);
-      this.#writeItemHead(ITEM, UNDEFINED_LENGTH);
+      if (!top.isRemoved) this.#writeItemHead(ITEM, UNDEFINED_LENGTH);
+      this.#open({ isItem: true, lengthBytes, encoding: top.encoding, isRemoved: top.isRemoved });
       return;
     }
     const isItemEnd = tag === ITEM_DELIMITATION && top?.isItem === true;
@@ -169,22 +223,30 @@ export class ReEncoder {
     this.#close(top);
   }
 
-  #open(isItem: boolean, lengthBytes: number, encoding: DataSetEncoding): void {
+  #open({ lengthBytes, ...container }: Omit<Container, 'endBytes' | 'isFragments'> & { lengthBytes: number }): void {
     if (this.#containers.length >= 2 * MAX_DEPTH)
       throw this.#cannot(`sequences are nested more than ${MAX_DEPTH} deep`);
     const endBytes = lengthBytes === UNDEFINED_LENGTH ? undefined : this.#offsetBytes + lengthBytes;
-    this.#containers.push({ isItem, endBytes, encoding });
+    this.#containers.push({ ...container, endBytes, isFragments: false });
   }
 
   #element(tag: number, vr: Vr, lengthBytes: number): void {
     const encoding = this.#encoding();
+    const top = this.#containers.at(-1);
+    if (top === undefined) this.#writeChangesUpTo(tag);
+    const isChanged = top === undefined ? this.#changes.has(tag) : top.isRemoved;
+    const isRemoved = isChanged || this.#removedAt.has(this.#offsetBytes);
     if (vr === 'SQ' || (vr === 'UN' && lengthBytes === UNDEFINED_LENGTH)) {
-      this.#writeHead(tag, 'SQ', UNDEFINED_LENGTH);
-      this.#open(false, lengthBytes, vr === 'UN' ? IMPLICIT : encoding);
+      if (!isRemoved) this.#writeHead(tag, 'SQ', UNDEFINED_LENGTH);
+      this.#open({ isItem: false, lengthBytes, encoding: vr === 'UN' ? IMPLICIT : encoding, isRemoved });
       return;
     }
-    if (lengthBytes === UNDEFINED_LENGTH) throw this.#cannot(`the element ${tagKey(tag)} is encapsulated`);
-    const isSkipped = (tag & 0xffff) === 0;
+    if (lengthBytes === UNDEFINED_LENGTH) {
+      if (!isRemoved) throw this.#cannot(`the element ${tagKey(tag)} is encapsulated`);
+      this.#containers.push({ isItem: false, endBytes: undefined, encoding, isRemoved, isFragments: true });
+      return;
+    }
+    const isSkipped = isRemoved || (tag & 0xffff) === 0;
     if (!isSkipped) this.#writeHead(tag, vr, lengthBytes);
     const wordBytes = wordBytesOf(vr);
     const isSwapped = wordBytes > 1 && encoding.littleEndian !== this.#to.littleEndian;
@@ -227,5 +289,13 @@ export class ReEncoder {
     });
   }
 }
+
+const skipped = (leftBytes: number): Value => ({
+  leftBytes,
+  wordBytes: 1,
+  isSwapped: false,
+  isSkipped: true,
+  isPixelRepresentation: false,
+});
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

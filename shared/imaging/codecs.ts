@@ -55,6 +55,18 @@ export function canDecode(transferSyntaxUid: string): boolean {
   return decoders[transferSyntaxOf(transferSyntaxUid).codec] !== undefined;
 }
 
+/**
+ * Whether a frame's compression has changed values: by its own header, where the transfer syntax allows both (PS3.5 §A.4).
+ * False also where only its encoder knows, as of reversible JPEG 2000 that was cut short.
+ * @throws ArchiveError `cannot-render` when that header is damaged
+ */
+export function isLossyFrame(frame: Uint8Array, transferSyntaxUid: string): boolean {
+  const { codec, lossy } = transferSyntaxOf(transferSyntaxUid);
+  if (!lossy) return false;
+  if (codec === 'jpeg-2000' || codec === 'htj2k') return readJ2kHeader(unwrapJp2(frame)).lossy;
+  return codec === 'jpeg-ls' ? readJpegHeader(frame).lossy : true;
+}
+
 /** Upper estimate of what decoding and drawing one frame takes: wavelets in 32-bit words twice, values, picture, scaling. */
 export function memoryNeededBytes(attributes: ImageAttributes, transferSyntaxUid: string): number {
   const { rows, columns, samplesPerPixel, bitsAllocated } = attributes;

@@ -1,12 +1,13 @@
 /**
- * Rendering on worker threads: frames are hostile until decoded, so each is decoded under a time limit and a memory
+ * Rendering and decompressing on worker threads: frames are hostile until decoded, so each is decoded under a time limit and a memory
  * limit in a thread that can be thrown away. Threads start with the first requests; one that hangs or dies fails its own
  * request only and is replaced by the next. The queue is bounded. Whoever creates a pool closes it.
  */
 import { Worker } from 'node:worker_threads';
 import { ArchiveError } from '../errors.ts';
+import type { NativeFrame, NativeRequest } from './native-cells.ts';
 import type { RenderRequest } from './render.ts';
-import type { WorkerAnswer, WorkerSettings } from './render-worker.ts';
+import type { WorkerAnswer, WorkerRequest, WorkerSettings } from './render-worker.ts';
 
 export interface RenderPoolOptions {
   /** Worker threads at most. */
@@ -27,13 +28,17 @@ export interface RenderPool {
    * afterwards. @throws ArchiveError also `timeout`, `unavailable` (too many are waiting, or the pool is closed)
    */
   render(request: RenderRequest): Promise<Uint8Array<ArrayBuffer>>;
+  /** As nativeFrame; all else as of `render`. */
+  decompress(request: NativeRequest): Promise<NativeFrame>;
   /** Ends the threads; what waits or runs fails with `unavailable`. */
   close(): Promise<void>;
 }
 
+type Done = Extract<WorkerAnswer, { bytes: unknown }>;
+
 interface Job {
-  readonly request: RenderRequest;
-  readonly resolve: (bytes: Uint8Array<ArrayBuffer>) => void;
+  readonly request: WorkerRequest;
+  readonly resolve: (answer: Done) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -74,7 +79,7 @@ export function createRenderPool(options: RenderPoolOptions = {}): RenderPool {
 
   function settle(thread: Thread, answer: WorkerAnswer): void {
     const job = release(thread);
-    if (answer.kind === 'rendered') job?.resolve(answer.bytes);
+    if ('bytes' in answer) job?.resolve(answer);
     else if (answer.kind === 'refused') job?.reject(new ArchiveError(answer.code, answer.message, answer.details));
     else job?.reject(new Error(`The render thread failed: ${answer.stack}`));
   }
@@ -127,18 +132,21 @@ export function createRenderPool(options: RenderPoolOptions = {}): RenderPool {
     }
   }
 
+  function ask(request: WorkerRequest): Promise<Done> {
+    return new Promise((resolve, reject) => {
+      if (!open) return reject(closed());
+      const job: Job = { request, resolve, reject };
+      const idle = [...threads].find((thread) => thread.job === undefined);
+      if (idle !== undefined) run(idle, job);
+      else if (threads.size < maxThreads) run(start(), job);
+      else if (waiting.length < maxWaiting) waiting.push(job);
+      else reject(new ArchiveError('unavailable', 'Too many frames are waiting to be rendered; ask again later'));
+    });
+  }
+
   return {
-    render(request) {
-      return new Promise((resolve, reject) => {
-        if (!open) return reject(closed());
-        const job: Job = { request, resolve, reject };
-        const idle = [...threads].find((thread) => thread.job === undefined);
-        if (idle !== undefined) run(idle, job);
-        else if (threads.size < maxThreads) run(start(), job);
-        else if (waiting.length < maxWaiting) waiting.push(job);
-        else reject(new ArchiveError('unavailable', 'Too many frames are waiting to be rendered; ask again later'));
-      });
-    },
+    render: async (request) => (await ask(request)).bytes,
+    decompress: async (request) => (await ask(request)) as NativeFrame,
     async close() {
       open = false;
       for (const job of waiting.splice(0)) job.reject(closed());

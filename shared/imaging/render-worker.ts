@@ -1,12 +1,15 @@
 /**
- * The worker thread of render-pool.ts: takes one request at a time, answers with bytes or with an error's code and
- * sentence, and hands buffers over instead of copying them.
+ * The worker thread of render-pool.ts: takes one request at a time, for a picture or for native pixels, answers with bytes or
+ * with an error's code and sentence, and hands buffers over instead of copying them.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { ArchiveError, type ErrorCode } from '../errors.ts';
 import { memoryNeededBytes } from './codecs.ts';
 import { cannotRender } from './decoded-frame.ts';
+import { type NativeFrame, type NativeRequest, nativeFrame } from './native-cells.ts';
 import { type RenderRequest, renderFrame } from './render.ts';
+
+export type WorkerRequest = RenderRequest | NativeRequest;
 
 export interface WorkerSettings {
   /** What one frame may take. */
@@ -15,6 +18,7 @@ export interface WorkerSettings {
 
 export type WorkerAnswer =
   | { readonly kind: 'rendered'; readonly bytes: Uint8Array<ArrayBuffer> }
+  | ({ readonly kind: 'native' } & NativeFrame)
   | {
       readonly kind: 'refused';
       readonly code: ErrorCode;
@@ -25,13 +29,13 @@ export type WorkerAnswer =
 
 /** Answers on the port that the pool gave; called once, at the end of this module, when it runs as a worker. */
 function serve(port: NonNullable<typeof parentPort>, { memoryBytes }: WorkerSettings): void {
-  port.on('message', async (request: RenderRequest) => {
+  port.on('message', async (request: WorkerRequest) => {
     const answer = await answerTo(request, memoryBytes);
-    port.postMessage(answer, answer.kind === 'rendered' ? [answer.bytes.buffer] : []);
+    port.postMessage(answer, 'bytes' in answer ? [answer.bytes.buffer] : []);
   });
 }
 
-async function answerTo(request: RenderRequest, memoryBytes: number): Promise<WorkerAnswer> {
+async function answerTo(request: WorkerRequest, memoryBytes: number): Promise<WorkerAnswer> {
   try {
     const neededBytes = memoryNeededBytes(request.attributes, request.transferSyntaxUid);
     if (neededBytes > memoryBytes) {
@@ -40,7 +44,8 @@ async function answerTo(request: RenderRequest, memoryBytes: number): Promise<Wo
         memoryBytes,
       });
     }
-    return { kind: 'rendered', bytes: await renderFrame(request) };
+    if ('mediaType' in request) return { kind: 'rendered', bytes: await renderFrame(request) };
+    return { kind: 'native', ...(await nativeFrame(request)) };
   } catch (error) {
     if (error instanceof ArchiveError) {
       return { kind: 'refused', code: error.code, message: error.message, details: { ...error.details } };

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { toDicomJson } from '#shared/dicom/dicom-json.ts';
 import { readHeader } from '#shared/dicom/part10.ts';
-import { ReEncoder } from '#shared/dicom/re-encoder.ts';
+import { type Change, ReEncoder } from '#shared/dicom/re-encoder.ts';
 import { transferSyntaxOf } from '#shared/dicom/transfer-syntax.ts';
 import { type MadeElement, makeInstance } from '#test/support/dicom-factory.ts';
 import { sampleFiles, samplesFolder } from '#test/support/samples.ts';
@@ -151,5 +151,67 @@ describe('what the field sends', () => {
       compared++;
     }
     expect(compared).toBeGreaterThan(20);
+  });
+});
+
+describe('changes on the way', () => {
+  const { dataSet } = makeInstance({ transferSyntaxUid: EXPLICIT, extra, pixels: 'none' });
+  const pieces = (encoder: ReEncoder, bytes: Uint8Array): Uint8Array[] => {
+    const parts: Uint8Array[] = [];
+    for (let at = 0; at < bytes.length; at += 7) parts.push(...encoder.push(bytes.subarray(at, at + 7)));
+    return parts;
+  };
+
+  it.each(native)('values are replaced, added in their places, and removed: to %s', (to) => {
+    const littleEndian = to !== BIG_ENDIAN;
+    const encoder = new ReEncoder(
+      transferSyntaxOf(EXPLICIT),
+      transferSyntaxOf(to),
+      new Map<number, Change>([
+        [0x00280106, { vr: 'SS', value: littleEndian ? Uint8Array.of(7, 0) : Uint8Array.of(0, 7) }],
+        [0x00082111, { vr: 'ST', value: Buffer.from('text') }],
+        [0x00081140, 'removed'],
+        [0x0040a160, 'removed'],
+        [0x99990010, { vr: 'LO', value: Buffer.from('last') }],
+      ]),
+    );
+    const parts = pieces(encoder, dataSet);
+    const bytes = Buffer.concat([
+      ...parts,
+      ...encoder.insert(0x7fe00010, 'OB', 2),
+      Uint8Array.of(1, 2),
+      ...encoder.end(),
+    ]);
+    const before = contentOf(dataSet, EXPLICIT).json;
+    const { '00081140': _, '0040A160': __, ...kept } = before;
+    const { dataSet: read, pixelData } = readHeader(bytes, { transferSyntaxUid: to });
+    expect(toDicomJson(read)).toEqual({
+      ...kept,
+      '00280106': { vr: to === IMPLICIT ? 'US' : 'SS', Value: [7] },
+      '00082111': { vr: 'ST', Value: ['text'] },
+    });
+    expect(read.ascending().map(({ tag }) => tag)).toEqual(
+      [...read.ascending().map(({ tag }) => tag)].sort((a, b) => a - b),
+    );
+    expect(pixelData).toMatchObject({ tag: 0x7fe00010, lengthBytes: 2 });
+    const last = littleEndian ? '99991000' : '99990010';
+    expect(bytes.indexOf(Buffer.from(last, 'hex'))).toBeGreaterThan(pixelData?.offsetBytes ?? Number.NaN);
+  });
+
+  it('a sequence is removed by its place, at whatever depth', () => {
+    const read = readHeader(dataSet, { transferSyntaxUid: EXPLICIT }).dataSet;
+    const inner = read.get(0x00081140)?.items?.[0]?.get(0x0040a170)?.offsetBytes ?? Number.NaN;
+    const encoder = new ReEncoder(transferSyntaxOf(EXPLICIT), transferSyntaxOf(IMPLICIT), undefined, new Set([inner]));
+    const { json } = contentOf(Buffer.concat([...pieces(encoder, dataSet), ...encoder.end()]), IMPLICIT);
+    expect(json['00081140']?.Value).toEqual([
+      { '00081150': { vr: 'UI', Value: ['1.2.3'] } },
+      { '00081155': { vr: 'UI', Value: ['1.2.3.4'] } },
+    ]);
+  });
+
+  it('nothing is inserted within an element', () => {
+    const encoder = new ReEncoder(transferSyntaxOf(EXPLICIT), transferSyntaxOf(IMPLICIT));
+    encoder.push(dataSet.subarray(0, 11));
+    expect(() => encoder.insert(0x7fe00010, 'OB', 2)).toThrow(/ends within/);
   });
 });

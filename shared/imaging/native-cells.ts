@@ -1,0 +1,79 @@
+/**
+ * A compressed frame as native Pixel Data (PS3.5 §8.1, §8.2): decoded, cells of Bits Allocated in little endian, samples
+ * interleaved, colours as the decoder gives them. What the data set must say of it then is the caller's. Pure of archive
+ * and network; doing it off the main thread is render-pool.ts.
+ */
+import { decodeFrame, isLossyFrame } from './codecs.ts';
+import { renderColor } from './color.ts';
+import { cannotRender, type DecodedFrame, type PixelValues } from './decoded-frame.ts';
+import type { ImageAttributes } from './image-attributes.ts';
+
+export interface NativeRequest {
+  /** The bytes of one frame, its fragments joined. */
+  readonly frame: Uint8Array;
+  readonly transferSyntaxUid: string;
+  readonly attributes: ImageAttributes;
+  /** Of the first pixel within the first byte of the answer: one-bit frames follow each other without padding. Default 0. */
+  readonly bitOffset?: number;
+}
+
+export interface NativeFrame {
+  /** High Bit is Bits Stored - 1; signed values have their sign in the bits above. Not padded to even length. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** What the cells are now; it has Planar Configuration 0 where there are several samples. */
+  readonly photometricInterpretation: string;
+  /** Whether this frame's compression has changed values. */
+  readonly isLossy: boolean;
+}
+
+/** @throws ArchiveError `cannot-render`, whatever the bytes hold */
+export async function nativeFrame(request: NativeRequest): Promise<NativeFrame> {
+  const { frame, transferSyntaxUid, attributes, bitOffset = 0 } = request;
+  const decoded = asWritten(await decodeFrame(frame, transferSyntaxUid, attributes), attributes);
+  const bytes =
+    attributes.bitsAllocated === 1
+      ? packedBits(decoded.values, bitOffset)
+      : cellsOf(decoded.values, attributes.bitsAllocated / 8);
+  return {
+    bytes,
+    photometricInterpretation: photometricOf(decoded, attributes),
+    isLossy: isLossyFrame(frame, transferSyntaxUid),
+  };
+}
+
+/** Full-resolution YBR_PARTIAL_422 has no native form, and is retired besides: it becomes RGB. */
+function asWritten(decoded: DecodedFrame, { bitsAllocated }: ImageAttributes): DecodedFrame {
+  const { meaning, values, rows, columns } = decoded;
+  if (meaning !== 'YBR_PARTIAL_422' || values.length !== rows * columns * 3) return decoded;
+  if (bitsAllocated !== 8) throw cannotRender('YBR_PARTIAL_422 has 8 bits to a sample', { bitsAllocated });
+  return { ...decoded, meaning: 'RGB', values: renderColor(decoded, undefined) };
+}
+
+function photometricOf({ meaning }: DecodedFrame, { photometricInterpretation }: ImageAttributes): string {
+  if (meaning === 'GRAY') return photometricInterpretation;
+  return meaning === 'PALETTE' ? 'PALETTE COLOR' : meaning;
+}
+
+/** Little endian, as this machine is; a codec's 8-bit samples are widened where Bits Allocated says more. */
+function cellsOf(values: PixelValues, width: number): Uint8Array<ArrayBuffer> {
+  const cells =
+    values.BYTES_PER_ELEMENT === width
+      ? values
+      : width === 1
+        ? new Uint8Array(values)
+        : width === 2
+          ? new Uint16Array(values)
+          : new Uint32Array(values);
+  const bytes = new Uint8Array(cells.buffer, cells.byteOffset, cells.byteLength);
+  const isWhole = bytes.byteLength === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer;
+  // Its memory is handed to another thread: neighbours must not go along.
+  return isWhole ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice();
+}
+
+/** PS3.5 §8.1.1: the first pixel is the least significant bit of the first byte. */
+function packedBits(values: PixelValues, bitOffset: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(Math.ceil((values.length + bitOffset) / 8));
+  for (let i = 0, bit = bitOffset; i < values.length; i++, bit++)
+    if (values[i] !== 0) bytes[bit >>> 3] = bytes[bit >>> 3]! | (1 << (bit & 7));
+  return bytes;
+}
