@@ -56,8 +56,7 @@ export async function startGateway(
     log: log.child({ part: 'cache' }),
     ...(crashPoint === undefined ? {} : { crashPoint }),
   });
-  /** What is read by people and programs: what they use stays. */
-  const archive: Archive = { index, packs: cache.reads.over(packs) };
+  const archive: Archive = { index, packs: cache.packs };
 
   let uploader: Uploader | undefined;
   let receiver: Receiver | undefined;
@@ -88,7 +87,7 @@ export async function startGateway(
   const cloud = createCloudClient(settings.cloudUrl);
   uploader = startUploader({
     tenant,
-    archive: { index, packs },
+    archive: { index, packs: cache.uploads },
     cloud,
     log: log.child({ part: 'uploader' }),
     nowMs: Date.now,
@@ -100,8 +99,22 @@ export async function startGateway(
     settings.dicomTls === undefined
       ? undefined
       : loadTlsIdentity({ ...settings.dicomTls, log: log.child({ part: 'tls' }) });
-  await cache.start({ receiver, pins: [], wantManifest: manifests.sealed, isBusy });
+  const decompressor = createDecompressor();
+  const commitments = startCommitments({
+    store: createCommitmentStore({ file: join(dataFolder, 'commitments.sqlite'), inWorker: true }),
+    disk: createDiskDigest({ pathOf: packs.pathOf, openFolder: openFolderOf(dataFolder) }),
+    tenant,
+    index,
+    ...settings.commitment,
+    aeTitle: settings.aeTitle,
+    peerOf: commitmentPeers(settings.remoteAes, tlsIdentity),
+    whenIndexed: receiver.indexed,
+    nowMs: Date.now,
+    random: Math.random,
+    log: log.child({ part: 'commitments' }),
+  });
   const dimse = await createDimseServer({
+  await cache.start({ receiver, pins: [], wantManifest: manifests.sealed, isBusy });
     host,
     port: settings.dicomPort,
     aeTitle: settings.aeTitle,
@@ -120,12 +133,12 @@ export async function startGateway(
       ...(tlsIdentity && { tlsIdentity }),
     },
     log: log.child({ part: 'dimse' }),
+    hasRoom: () => cache.room.takesAssociations(),
     onEvent: peerBook.note,
   });
   const lan = createLan({
     settings,
     archive,
-    hasRoom: () => cache.room.takesAssociations(),
     receiver,
     inspectEntry: manifests.inspectEntry,
     log: log.child({ part: 'lan' }),

@@ -7,10 +7,12 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { newPackId, packIdTimeMs } from '#shared/archive/keys.ts';
 import type { InstanceReceiver } from '#shared/archive/outcome.ts';
+import type { PackStore } from '#shared/archive/ports.ts';
 import type { PackRef } from '#shared/archive/records.ts';
 import type { Logger } from '#shared/log.ts';
 import { CacheClock } from './cache-clock.ts';
 import { openCacheState } from './cache-state.ts';
+import { checkedReads } from './checked-reads.ts';
 import type { CrashPoint } from './crash-point.ts';
 import type { DiskPackStore } from './disk-pack-store.ts';
 import { DiskRoom, type Watermarks } from './disk-room.ts';
@@ -63,6 +65,10 @@ export interface Cache {
   readonly room: DiskRoom;
   readonly turns: PackTurns;
   readonly reads: ReadPins;
+  /** The packs on this disk for people and programs: what is read is checked, and stays for a while. */
+  readonly packs: PackStore;
+  /** The same for the uploader: checked, and no reason to stay. */
+  readonly uploads: PackStore;
   start(options: CacheStart): Promise<void>;
   /** See Eviction.makeRoom; false before `start`. */
   makeRoom(bytes: number): Promise<boolean>;
@@ -94,10 +100,15 @@ export async function openCache(options: CacheOptions): Promise<Cache> {
   let eviction: Eviction | undefined;
   let scrub: Scrub | undefined;
 
+  const suspect = (pack: PackRef): void => scrub?.suspect(pack);
+  const uploads = checkedReads(packs, suspect);
+
   return {
     room,
     turns,
     reads,
+    packs: reads.over(uploads),
+    uploads,
 
     async start({ receiver, pins, wantManifest, isBusy, mend }) {
       eviction = await startEviction({
@@ -119,7 +130,7 @@ export async function openCache(options: CacheOptions): Promise<Cache> {
     },
 
     makeRoom: async (bytes) => (await eviction?.makeRoom(bytes)) ?? false,
-    suspect: (pack) => scrub?.suspect(pack),
+    suspect,
 
     async report() {
       const since = newPackId(nowMs() - FORECAST_DAYS * DAY_MS, randomBytes(10));
