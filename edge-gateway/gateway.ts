@@ -13,12 +13,19 @@ import { lockFolder } from './cache/folder-lock.ts';
 import { createPackManifests } from './cache/manifests.ts';
 import { createReceiver, openFolderOf, type Receiver } from './cache/receiver.ts';
 import { createSqliteIndex } from './cache/sqlite-index.ts';
+import { createCommitmentStore } from './commitment/commitment-store.ts';
+import { startCommitments } from './commitment/commitments.ts';
+import { commitmentPeers } from './commitment/deliveries.ts';
+import { createDiskDigest } from './commitment/disk-digest.ts';
+import { createDecompressor } from './dimse/decompressor.ts';
 import { createPeerBook } from './dimse/peer-book.ts';
 import { createDimseServer } from './dimse/server.ts';
 import { loadTlsIdentity } from './dimse/tls.ts';
 import { serveHttp } from './http/host.ts';
 import { createLan } from './http/lan.ts';
+import { createMetrics } from './metrics.ts';
 import type { EdgeSettings } from './settings.ts';
+import { createThroughput } from './throughput.ts';
 import { createCloudClient } from './upload/cloud-client.ts';
 import { startUploader, type Uploader } from './upload/uploader.ts';
 
@@ -60,12 +67,12 @@ export async function startGateway(
 
   let uploader: Uploader | undefined;
   let receiver: Receiver | undefined;
+  const isBusy = (): boolean => receiver === undefined || receiver.totals().instancesArriving > 0;
   const manifests = createPackManifests({
     tenant,
     index,
     packs,
     root,
-  const isBusy = (): boolean => receiver === undefined || receiver.totals().instancesArriving > 0;
     isBusy,
     log: log.child({ part: 'manifests' }),
   });
@@ -95,6 +102,13 @@ export async function startGateway(
     parallel: settings.upload.parallel,
   });
   const peerBook = createPeerBook(Date.now);
+  const metrics = createMetrics();
+  const throughput = createThroughput({
+    counters: () => ({
+      receivedBytes: receiver.totals().stored.bytes,
+      uploadedBytes: uploader.report().bytesSent,
+    }),
+  });
   const tlsIdentity =
     settings.dicomTls === undefined
       ? undefined
@@ -113,12 +127,13 @@ export async function startGateway(
     random: Math.random,
     log: log.child({ part: 'commitments' }),
   });
+  await cache.start({ receiver, pins: [commitments.isPinned], wantManifest: manifests.sealed, isBusy });
   const dimse = await createDimseServer({
-  await cache.start({ receiver, pins: [], wantManifest: manifests.sealed, isBusy });
     host,
     port: settings.dicomPort,
     aeTitle: settings.aeTitle,
     receiver,
+    hasRoom: () => cache.room.takesAssociations(),
     peers: settings,
     ...(tlsIdentity && settings.dicomTls && { tls: { ...settings.dicomTls, identity: tlsIdentity } }),
     limits: {
@@ -128,13 +143,17 @@ export async function startGateway(
     queryRetrieve: {
       archive,
       tenant,
+      decompressor,
       remoteAes: settings.remoteAes,
       maxFindResults: settings.maxFindResults,
       ...(tlsIdentity && { tlsIdentity }),
     },
+    storageCommitment: { intake: commitments },
     log: log.child({ part: 'dimse' }),
-    hasRoom: () => cache.room.takesAssociations(),
-    onEvent: peerBook.note,
+    onEvent: (event) => {
+      peerBook.note(event);
+      metrics.note(event);
+    },
   });
   const lan = createLan({
     settings,
@@ -154,8 +173,12 @@ export async function startGateway(
       startedAtMs,
       nowMs: Date.now,
       upload: uploader.report,
-      fenced: () => receiver.totals().fenced,
+      receiver: receiver.totals,
+      throughput,
+      connections: () => dimse.connectionCount,
+      peers: peerBook.list,
     },
+    metrics,
   });
   const web = await serveHttp({ host, port: settings.httpPort, service: lan.service, log });
   log.info(
@@ -168,16 +191,20 @@ export async function startGateway(
     archive,
     async close() {
       await dimse.close();
+      await commitments.close();
+      await decompressor.close();
       tlsIdentity?.close();
       await web.close();
       await lan.close();
+      throughput.close();
+      metrics.close();
       await manifests.close();
       await uploader.close();
       cloud.close();
+      await cache.close();
       await receiver.close();
       await index.close();
       lock.release();
     },
   };
 }
-      await cache.close();

@@ -5,11 +5,13 @@
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
+import type { ByteRange } from '#shared/archive/records.ts';
 import { workerModule } from './worker-module.ts';
 
 export interface HashRequest {
   readonly id: number;
   readonly path: string;
+  readonly range?: ByteRange;
 }
 export type HashAnswer =
   | { readonly id: number; readonly sha256: string; readonly lengthBytes: number }
@@ -18,6 +20,8 @@ export type HashAnswer =
 export interface FileHasher {
   /** Of the file as it is now; rejects with an Error if it cannot be read. */
   hash(path: string): Promise<{ sha256: string; lengthBytes: number }>;
+  /** The same of a part of it, in the thread however small; shorter where the file ends before. */
+  hashRange(path: string, range: ByteRange): Promise<{ sha256: string; lengthBytes: number }>;
   close(): Promise<void>;
 }
 
@@ -56,21 +60,26 @@ export function createFileHasher(): FileHasher {
     return started;
   }
 
+  function ask(what: Omit<HashRequest, 'id'>): Promise<{ sha256: string; lengthBytes: number }> {
+    worker ??= start();
+    const thread = worker;
+    return new Promise((resolve, reject) => {
+      const id = ++lastId;
+      waiting.set(id, { resolve, reject });
+      thread.ref();
+      thread.postMessage({ id, ...what } satisfies HashRequest);
+    });
+  }
+
   return {
     async hash(path) {
       if ((await stat(path)).size <= SMALL_BYTES) {
         const bytes = await readFile(path);
         return { sha256: createHash('sha256').update(bytes).digest('hex'), lengthBytes: bytes.length };
       }
-      worker ??= start();
-      const thread = worker;
-      return new Promise((resolve, reject) => {
-        const id = ++lastId;
-        waiting.set(id, { resolve, reject });
-        thread.ref();
-        thread.postMessage({ id, path } satisfies HashRequest);
-      });
+      return ask({ path });
     },
+    hashRange: (path, range) => ask({ path, range }),
     async close() {
       await worker?.terminate();
     },

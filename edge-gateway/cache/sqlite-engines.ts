@@ -1,6 +1,6 @@
 /**
  * Opens each of the engines that work on SQLite, in whatever thread this is called: the index, its second connection that
- * only reads, the queue.
+ * only reads, the queue, the storage commitments.
  * Each is loaded only where it is needed: a thread of the queue is up sooner without the index.
  */
 import { openDatabase } from './sqlite-database.ts';
@@ -18,6 +18,15 @@ export async function openEngine({ engine, file, maxReceiveCount = 5 }: EngineSp
     const { createQueueEngine, queueMigrations, queueOperations } = await import('./sqlite-messages.ts');
     const database = openDatabase({ file, migrations: queueMigrations });
     const run = createRunner(database, createQueueEngine(database, maxReceiveCount), queueOperations);
+    return { run, close: database.close };
+  }
+  if (engine === 'commitments') {
+    const [{ commitmentOperations, createCommitmentEngine }, { commitmentMigrations }] = await Promise.all([
+      import('../commitment/sqlite-commitments.ts'),
+      import('../commitment/sqlite-schema.ts'),
+    ]);
+    const database = openDatabase({ file, migrations: commitmentMigrations });
+    const run = createRunner(database, createCommitmentEngine(database), commitmentOperations);
     return { run, close: database.close };
   }
   const [{ createIndexEngine, indexOperations }, { indexMigrations }] = await Promise.all([

@@ -6,7 +6,7 @@ import type { Answer, Request } from './sqlite-runner.ts';
 
 /** What a worker opens: which engine, on which file. */
 export interface EngineSpec {
-  readonly engine: 'index' | 'index-reader' | 'queue';
+  readonly engine: 'index' | 'index-reader' | 'queue' | 'commitments';
   readonly file: string;
   /** Of the queue. */
   readonly maxReceiveCount?: number;

@@ -14,6 +14,8 @@ export const CommandField = {
   CFindRequest: 0x0020,
   CMoveRequest: 0x0021,
   CEchoRequest: 0x0030,
+  NEventReportRequest: 0x0100,
+  NActionRequest: 0x0130,
   CCancelRequest: 0x0fff,
 } as const;
 

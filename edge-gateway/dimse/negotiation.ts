@@ -22,7 +22,7 @@ import { allRights, type Rights } from './peers.ts';
 export const VERIFICATION_SOP_CLASS = '1.2.840.10008.1.1';
 export const STORAGE_COMMITMENT_PUSH_MODEL = '1.2.840.10008.1.20.1';
 export const IMPLICIT_VR_LITTLE_ENDIAN = '1.2.840.10008.1.2';
-const EXPLICIT_VR_LITTLE_ENDIAN = '1.2.840.10008.1.2.1';
+export const EXPLICIT_VR_LITTLE_ENDIAN = '1.2.840.10008.1.2.1';
 
 export interface NegotiationPolicy {
   readonly maxPduBytes: number;

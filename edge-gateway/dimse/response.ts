@@ -1,6 +1,7 @@
-/** The command set of a response (PS3.7 §9.3, §10.3): what it echoes of its request and what it adds. */
+/** The command set of a response (PS3.7 §9.3, §10.3): what it echoes of its request and what it adds; and what one says. */
 import { type CommandSet, NO_DATA_SET, RESPONSE } from './command-set.ts';
 import type { Answer, SubOperationCounts } from './service.ts';
+import { Status, type StatusAnswer } from './status.ts';
 
 /** Any value of (0000,0800) but NO_DATA_SET. */
 const DATA_SET = 0x0001;
@@ -17,6 +18,15 @@ export function responseTo(request: CommandSet, answer: Answer): CommandSet {
     ...(answer.comment === undefined ? {} : { errorComment: answer.comment }),
     ...(answer.subOperations === undefined ? {} : countsOf(answer.subOperations)),
     ...echoed('affectedSopInstanceUid', request.affectedSopInstanceUid ?? request.requestedSopInstanceUid),
+  };
+}
+
+/** What a response says. */
+export function answerOf({ status, errorComment, offendingElements }: CommandSet): StatusAnswer {
+  return {
+    status: status ?? Status.ProcessingFailure,
+    ...(errorComment === undefined ? {} : { comment: errorComment }),
+    ...(offendingElements === undefined ? {} : { offendingElements }),
   };
 }
 

@@ -44,6 +44,7 @@ export const defaultDimseLimits: DimseLimits = {
   maxPduBytes: DEFAULT_MAX_PDU_BYTES,
   maxAssociations: 64,
   maxAssociationsPerAddress: 32,
+  maxWaiting: 512,
   handshakeTimeoutMs: 10_000,
   maxOperations: 8,
   artimMs: 30_000,

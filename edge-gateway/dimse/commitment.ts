@@ -1,0 +1,105 @@
+/**
+ * Storage Commitment Push Model as SCP (PS3.4 §J.3.2): an N-ACTION asks that instances be kept, and is answered Success only when
+ * the request itself is kept durably. What becomes of it is the intake's; its result goes out by commitment-report.ts.
+ */
+import { NO_DATA_SET } from './command-set.ts';
+import {
+  MAX_REQUEST_BYTES,
+  NormalizedStatus,
+  REQUEST_STORAGE_COMMITMENT,
+  STORAGE_COMMITMENT_INSTANCE,
+  tooManyReferences,
+} from './commitment-data-set.ts';
+import { GrowingBuffer } from './growing-buffer.ts';
+import { STORAGE_COMMITMENT_PUSH_MODEL } from './negotiation.ts';
+import { answerWith, type Operation, type RequestScope, type Service } from './service.ts';
+import { Status, type StatusAnswer } from './status.ts';
+
+export interface CommitmentIntake {
+  /** Whether it is known where to report to this AE. */
+  knows(aeTitle: string): boolean;
+  /** Resolves when the request is durable, or why it is refused. Errors: those of the store. */
+  accept(request: {
+    readonly requestor: string;
+    readonly transferSyntaxUid: string;
+    readonly bytes: Uint8Array;
+  }): Promise<StatusAnswer>;
+}
+
+/** Of requests that are arriving, on all associations together. */
+const MAX_BYTES_IN_ALL = 64 * 1024 * 1024;
+
+export function createCommitmentService(intake: CommitmentIntake): Service {
+  let heldBytes = 0;
+
+  function gather({ callingAeTitle, context, log }: RequestScope): Operation {
+    const gathered = new GrowingBuffer();
+    let counted = 0;
+    let refusal: StatusAnswer | undefined;
+    const release = (): void => {
+      heldBytes -= counted;
+      counted = 0;
+    };
+    const refuse = (answer: StatusAnswer): void => {
+      refusal = answer;
+      gathered.take();
+      release();
+    };
+    return {
+      write(piece) {
+        if (refusal !== undefined) return;
+        if (gathered.length + piece.length > MAX_REQUEST_BYTES) refuse(tooManyReferences);
+        else if (heldBytes + piece.length > MAX_BYTES_IN_ALL) refuse(tooManyAtOnce);
+        else {
+          heldBytes += piece.length;
+          counted += piece.length;
+          gathered.append(piece);
+        }
+      },
+      abort: release,
+      async complete() {
+        try {
+          if (refusal !== undefined) {
+            log.warn({ status: refusal.status }, `storage commitment refused: ${refusal.comment}`);
+            return refusal;
+          }
+          const { transferSyntaxUid } = context;
+          return await intake.accept({ requestor: callingAeTitle, transferSyntaxUid, bytes: gathered.take() });
+        } catch (error) {
+          log.error({ err: error }, 'a storage commitment request could not be kept');
+          return {
+            status: NormalizedStatus.ResourceLimitation,
+            comment: 'the request cannot be kept; ask again later',
+          };
+        } finally {
+          release();
+        }
+      },
+    };
+  }
+
+  return (request, scope) => {
+    const refuse = (status: number, comment: string, offendingElements?: readonly number[]): Operation => {
+      scope.log.warn({ status }, `storage commitment refused: ${comment}`);
+      return answerWith({ status, comment, ...(offendingElements === undefined ? {} : { offendingElements }) });
+    };
+    if (scope.context.abstractSyntax !== STORAGE_COMMITMENT_PUSH_MODEL)
+      return refuse(Status.SopClassNotSupported, 'N-ACTION needs a context of Storage Commitment');
+    if (request.requestedSopClassUid !== STORAGE_COMMITMENT_PUSH_MODEL)
+      return refuse(NormalizedStatus.NoSuchClass, 'the class must be the Storage Commitment Push Model');
+    if (request.requestedSopInstanceUid !== STORAGE_COMMITMENT_INSTANCE)
+      return refuse(NormalizedStatus.NoSuchInstance, 'the instance must be 1.2.840.10008.1.20.1.1');
+    if (request.actionTypeId !== REQUEST_STORAGE_COMMITMENT)
+      return refuse(NormalizedStatus.NoSuchAction, 'the only action is 1, Request Storage Commitment');
+    if (request.dataSetType === NO_DATA_SET)
+      return refuse(NormalizedStatus.MissingAttribute, 'the action information is missing', [0x00081195, 0x00081199]);
+    if (!intake.knows(scope.callingAeTitle))
+      return refuse(NormalizedStatus.NotAuthorized, 'the calling AE is not in the AE table: nowhere to report');
+    return gather(scope);
+  };
+}
+
+const tooManyAtOnce: StatusAnswer = {
+  status: NormalizedStatus.ResourceLimitation,
+  comment: 'too many requests are arriving; ask again later',
+};
