@@ -1,6 +1,6 @@
 /**
  * The open connections of the DIMSE ports and their limits. Associations are counted in all, by address and by AE title; beyond
- * a limit they are told to come back later. Connections on which nobody has asked for one yet are few by right: an address
+ * a limit they are told to come back later. Connections on which nobody has asked for one yet have no such rights: an address
  * has no more of them than of associations, and when there are too many in all, the one that has waited longest goes.
  */
 import type { Socket } from 'node:net';
@@ -12,6 +12,8 @@ export interface ConnectionLimits {
   /** Associations at once; beyond it they are rejected 2/3/2 (transient). */
   readonly maxAssociations: number;
   readonly maxAssociationsPerAddress: number;
+  /** Connections without an association, from all addresses. */
+  readonly maxWaiting: number;
 }
 
 export class Connection {
@@ -60,14 +62,14 @@ export class Connections {
   enter(socket: Socket): Connection | undefined {
     const key = keyOf(socket);
     const connection = new Connection(socket, plainAddress(socket.remoteAddress ?? ''));
-    const { maxAssociations, maxAssociationsPerAddress } = this.#limits;
+    const { maxWaiting, maxAssociationsPerAddress } = this.#limits;
     let fromAddress = 0;
     for (const { address } of this.#waiting) if (address === connection.address) fromAddress++;
     if (socket.remotePort === undefined || fromAddress >= maxAssociationsPerAddress) {
       this.#cut(connection, socket);
       return undefined;
     }
-    if (this.#waiting.size >= maxAssociations) {
+    if (this.#waiting.size >= maxWaiting) {
       const [oldest] = this.#waiting;
       if (oldest !== undefined) {
         this.#waiting.delete(oldest);

@@ -1,8 +1,10 @@
 /**
  * Cuts a TCP stream into PDUs as its chunks arrive (PS3.8 §9.3), whatever their borders. Presentation data values are
  * handed on in pieces as they come, never gathered; nothing is ever allocated because a length field says so. A handler
- * that answers with a promise stops the reader until it is settled: that is the whole back-pressure.
+ * that answers with a promise stops the reader until it is settled: that is the whole back-pressure. After some PDUs
+ * others have their turn, so that a flood of short ones on one connection does not keep the rest of them waiting.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { GrowingBuffer } from './growing-buffer.ts';
 import {
   AbortReason,
@@ -31,6 +33,9 @@ export interface PduHandler {
 
 const nothing = new Uint8Array(0);
 
+/** PDUs and values in them: a megabyte of usual ones, or a millisecond of short ones. */
+const PARTS_PER_TURN = 128;
+
 type State = 'pdu-header' | 'body' | 'pdv-header' | 'pdv';
 
 export class PduReader {
@@ -52,6 +57,8 @@ export class PduReader {
   #isWaiting = false;
   #isStopped = false;
   #pduCount = 0;
+  /** Since others had their turn. */
+  #parts = 0;
 
   constructor(handler: PduHandler, maxPduBytes: number) {
     this.#handler = handler;
@@ -101,7 +108,7 @@ export class PduReader {
           this.#offset = 0;
           continue;
         }
-        const waiting = this.#step(chunk);
+        const waiting = this.#step(chunk) ?? this.#turn();
         if (waiting !== undefined) {
           this.#waitFor(waiting, chunk);
           return;
@@ -110,6 +117,13 @@ export class PduReader {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Lets others have theirs when this one has had enough. */
+  #turn(): Promise<void> | undefined {
+    if (this.#parts < PARTS_PER_TURN) return undefined;
+    this.#parts = 0;
+    return nextTurn();
   }
 
   #waitFor(waiting: Promise<void>, chunk: Uint8Array): void {
@@ -168,6 +182,7 @@ export class PduReader {
   }
 
   #beginPdu(): void | Promise<void> {
+    this.#parts++;
     this.#type = this.#header[0] as number;
     this.#left = this.#header.readUInt32BE(2);
     this.#checkLength();
@@ -215,6 +230,7 @@ export class PduReader {
   }
 
   #beginPdv(): void | Promise<void> {
+    this.#parts++;
     const lengthBytes = this.#header.readUInt32BE(0);
     this.#contextId = this.#header[4] as number;
     this.#control = this.#header[5] as number;

@@ -47,7 +47,7 @@ describe('associations at once', () => {
   });
 
   it('are not kept out by connections on which nobody asks: those have no place to lose', async () => {
-    const { server, events } = await serve({}, { limits: { maxAssociations: 8, maxAssociationsPerAddress: 4 } });
+    const { server, events } = await serve({}, { limits: { maxWaiting: 8, maxAssociationsPerAddress: 4 } });
     const silent = Array.from({ length: 40 }, (_, i) =>
       createConnection({ port: server.port, host: '127.0.0.1', localAddress: `127.0.1.${1 + (i % 10)}` }).on(
         'error',

@@ -158,6 +158,22 @@ describe('a stream of PDUs', () => {
     expect([reader.isWaiting, recorder.caughtUpCount]).toEqual([false, 1]);
   });
 
+  it.each([
+    ['PDUs', Array.from({ length: 1_000 }, () => dataPdu({ contextId: 1, control: 0, bytes: Buffer.from('ab') }))],
+    [
+      'values in one PDU',
+      [dataPdu(...Array.from({ length: 1_000 }, () => ({ contextId: 1, control: 0, bytes: Buffer.from('ab') })))],
+    ],
+  ])('lets others have their turn after some of many %s', async (_, pdus) => {
+    const recorder = new Recorder();
+    const reader = new PduReader(recorder, 100_000);
+    reader.push(Buffer.concat(pdus));
+    expect(recorder.values.length).toBeLessThan(130);
+    expect(reader.isBehind).toBe(true);
+    while (recorder.values.length < 1_000) await new Promise((resolve) => setImmediate(resolve));
+    expect([reader.isBehind, recorder.error]).toEqual([false, undefined]);
+  });
+
   it('gives up when a promise of a handler is rejected', async () => {
     const recorder = new Recorder();
     recorder.wait = () => Promise.reject(new Error('no'));

@@ -184,7 +184,7 @@ describe('what is no such client', () => {
 
   it('a flood of handshakes that never end leaves room for an honest caller', async () => {
     const server = await serve({
-      limits: { maxAssociations: 4, maxAssociationsPerAddress: 8, handshakeTimeoutMs: 60_000 },
+      limits: { maxWaiting: 4, maxAssociationsPerAddress: 8, handshakeTimeoutMs: 60_000 },
     });
     const flood = Array.from({ length: 20 }, () => createConnection(server.tlsPort, '127.0.0.1').on('error', () => {}));
     await until(() => server.connectionCount === 4);
