@@ -1,23 +1,31 @@
 /**
- * What hospital IT wants to see at a glance: is the gateway healthy, what is not in the cloud yet, since when, why.
- * Gathered here as one plain object; pages and /health only show it.
+ * What hospital IT wants to see at a glance: is the gateway healthy, what is not in the cloud yet, since when, why, and who
+ * sends. Gathered here from the parts as one plain object without patient data; pages, /health and metrics only show it.
  */
 import { statfs } from 'node:fs/promises';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { PackState, StudyRef } from '#shared/archive/records.ts';
+import type { PeerNote } from '../dimse/peer-book.ts';
+import type { Counters, Throughput } from '../throughput.ts';
 import type { UploadReport } from '../upload/uploader.ts';
+import { type Verdict, verdictOf } from './verdict.ts';
+import { counted } from './words.ts';
 
 export interface GatewayStatus {
+  /** failing: nothing is accepted. */
   readonly health: 'ok' | 'failing';
-  /** Sentences; empty when all is well. */
-  readonly problems: readonly string[];
+  readonly verdict: Verdict;
+  /** Sentences for whoever looks after the gateway: somebody must do something; each is in the runbook. */
+  readonly alarms: readonly string[];
+  /** Sentences that explain, and pass by themselves. */
+  readonly warnings: readonly string[];
   readonly aeTitle: string;
   readonly dicomPort: number;
   readonly cloudUrl: string;
   readonly version: string;
   readonly startedAtMs: number;
   readonly nowMs: number;
-  readonly packs: Readonly<Record<PackState, { packs: number; instances: number; bytes: number }>>;
+  readonly packs: Readonly<Record<PackState, PackTotal>>;
   /** What is acknowledged and not archived in the cloud. */
   readonly backlog: {
     readonly packs: number;
@@ -25,10 +33,26 @@ export interface GatewayStatus {
     readonly bytes: number;
     readonly oldestAtMs: number | undefined;
   };
+  /** Since the start, duplicates not counted. */
+  readonly stored: { readonly instances: number; readonly bytes: number };
+  /** Bytes per second, mean of the last minutes. */
+  readonly rate: Counters;
+  /** Of each minute of the last 24 hours, the present one last. */
+  readonly minutes: readonly Counters[];
   readonly upload: UploadReport;
   readonly disk: { readonly freeBytes: number; readonly totalBytes: number; readonly reserveBytes: number };
+  /** On the DIMSE ports, at this moment. */
+  readonly connections: number;
+  /** AEs heard from, last heard first. */
+  readonly peers: readonly PeerNote[];
   /** Whether the viewer is served at the root of this origin. */
   readonly viewer: boolean;
+}
+
+interface PackTotal {
+  readonly packs: number;
+  readonly instances: number;
+  readonly bytes: number;
 }
 
 /** How far the instances of one study have come: counts of instances by the state of their pack. */
@@ -46,9 +70,18 @@ export interface StatusSources {
   readonly startedAtMs: number;
   readonly nowMs: () => number;
   readonly upload: () => UploadReport;
-  /** Whether a write to the volume failed, so that nothing more is accepted. */
-  readonly fenced: () => boolean;
+  readonly receiver: () => ReceivingTotals;
+  readonly throughput: Pick<Throughput, 'minutes' | 'bytesPerSecond'>;
+  readonly connections: () => number;
+  readonly peers: () => readonly PeerNote[];
   readonly viewer: () => boolean;
+}
+
+/** What the page needs of the receiver's totals. */
+interface ReceivingTotals {
+  readonly stored: { readonly instances: number; readonly bytes: number };
+  /** Whether a write to the volume failed, so that nothing more is accepted. */
+  readonly fenced: boolean;
 }
 
 const waitingStates = ['open', 'sealed', 'sent'] as const satisfies readonly PackState[];
@@ -68,21 +101,23 @@ export async function gatherStatus(from: StatusSources): Promise<GatewayStatus> 
     bytes: sum(waiting.map((total) => total.bytes)),
     oldestAtMs: oldest.length === 0 ? undefined : Math.min(...oldest),
   };
+  const { fenced, stored } = from.receiver();
+  const upload = from.upload();
   const fatal: string[] = [];
-  if (from.fenced())
+  if (fenced)
     fatal.push('A write to the disk failed: nothing is accepted any more. Check the disk, then restart the gateway.');
   if (disk.freeBytes < disk.reserveBytes)
     fatal.push('The disk is nearly full: senders are told to try again later. Free some space.');
-  const upload = from.upload();
-  const problems = [...fatal];
-  if (upload.lastError !== undefined) problems.push(`Upload: ${upload.lastError}`);
+  const alarms = [...fatal];
   if (packs.rejected.packs > 0)
-    problems.push(`The cloud rejected ${packs.rejected.packs} pack(s); they stay here. The log says why.`);
+    alarms.push(`The cloud rejected ${counted(packs.rejected.packs, 'pack')}; they stay here. The log says why.`);
+  const warnings: string[] = [];
+  if (upload.lastError !== undefined) warnings.push(`Upload: ${upload.lastError}`);
   const { aeTitle, dicomPort, cloudUrl, version, startedAtMs } = from;
-  const health = fatal.length > 0 ? 'failing' : 'ok';
-  return {
-    health,
-    problems,
+  const gathered = {
+    health: fatal.length > 0 ? 'failing' : 'ok',
+    alarms,
+    warnings,
     aeTitle,
     dicomPort,
     cloudUrl,
@@ -91,10 +126,16 @@ export async function gatherStatus(from: StatusSources): Promise<GatewayStatus> 
     nowMs: from.nowMs(),
     packs,
     backlog,
+    stored,
+    rate: from.throughput.bytesPerSecond(),
+    minutes: from.throughput.minutes(),
     upload,
     disk,
+    connections: from.connections(),
+    peers: from.peers(),
     viewer: from.viewer(),
-  };
+  } as const;
+  return { ...gathered, verdict: verdictOf(gathered) };
 }
 
 export async function studyProgress(index: ArchiveIndex, tenant: string, ref: StudyRef): Promise<StudyProgress> {

@@ -13,6 +13,7 @@ import { createDicomwebService } from '#shared/dicomweb/service.ts';
 import { createRenderPool } from '#shared/imaging/render-pool.ts';
 import type { Logger } from '#shared/log.ts';
 import type { Receiver } from '../cache/receiver.ts';
+import type { Metrics } from '../metrics.ts';
 import type { EdgeSettings } from '../settings.ts';
 import type { StatusSources } from './gateway-status.ts';
 import { createLanAccess, isServed } from './lan-access.ts';
@@ -26,6 +27,7 @@ export interface LanOptions {
   readonly receiver: Pick<Receiver, 'begin' | 'indexed'>;
   readonly inspectEntry: InspectEntry;
   readonly status: Omit<StatusSources, 'viewer'>;
+  readonly metrics: Pick<Metrics, 'text' | 'contentType'>;
   readonly log: Logger;
 }
 
@@ -44,7 +46,7 @@ const WAITING_FRAMES = 64;
 /** How long the answer to a store waits for an index that is behind. */
 const FINDABLE_TIMEOUT_MS = 5_000;
 
-export function createLan({ settings, archive, receiver, inspectEntry, status, log }: LanOptions): Lan {
+export function createLan({ settings, archive, receiver, inspectEntry, status, metrics, log }: LanOptions): Lan {
   const allow = createLanAccess(settings);
   const renderPool = createRenderPool({
     threads: RENDER_THREADS,
@@ -70,7 +72,7 @@ export function createLan({ settings, archive, receiver, inspectEntry, status, l
   const folder = isServed(settings) ? settings.viewerFolder : undefined;
   const hasViewer = folder === undefined ? async () => false : appearing(join(folder, 'index.html'));
   let viewerIsHere = false;
-  const pages = createStatusPages({ ...status, viewer: () => viewerIsHere });
+  const pages = createStatusPages({ ...status, viewer: () => viewerIsHere }, metrics);
   const viewer = createViewerPages(() => ({ kind: 'ready', folder: folder ?? '' }));
 
   return {

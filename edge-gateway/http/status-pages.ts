@@ -1,34 +1,43 @@
 /**
  * The gateway's pages for people and machines: `/status` (reads well on a phone; at `/` as well where there is no viewer),
- * `/status.json`, `/studies/<uid>/progress.json`, and `/health` for a load balancer or a watchdog. They show; they decide
- * nothing.
+ * `/status.json`, `/studies/<uid>/progress.json`, `/health` for a load balancer or a watchdog, and `/metrics` for Prometheus. They show; they
+ * decide nothing.
  */
 import { keyPartOf } from '#shared/archive/keys.ts';
+import type { Metrics } from '../metrics.ts';
 import { type GatewayStatus, gatherStatus, type StatusSources, studyProgress } from './gateway-status.ts';
-import { statusPage } from './status-page.ts';
+import { statusPage, statusPagePolicy } from './status-page.ts';
 
+const pagePaths: readonly string[] = ['/health', '/status', '/status.json', '/metrics'];
 const progressPath = /^\/studies\/([^/]{1,128})\/progress\.json$/;
 
 /** Whether a path is one of these pages, whatever else is served on the same origin. `/` is not: it may be the viewer's. */
 export function isStatusPath(path: string): boolean {
-  return path === '/health' || path === '/status' || path === '/status.json' || progressPath.test(path);
+  return pagePaths.includes(path) || progressPath.test(path);
 }
 
 const noStore = { 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' };
 
-export function createStatusPages(sources: StatusSources): (request: Request) => Promise<Response> {
+export function createStatusPages(
+  sources: StatusSources,
+  metrics: Pick<Metrics, 'text' | 'contentType'>,
+): (request: Request) => Promise<Response> {
   return async (request) => {
     if (request.method !== 'GET' && request.method !== 'HEAD')
       return new Response('Use GET.', { status: 405, headers: { Allow: 'GET, HEAD' } });
     const path = new URL(request.url).pathname;
     if (path === '/health') return health(await gatherStatus(sources));
     if (path === '/status.json') return Response.json(await gatherStatus(sources), { headers: noStore });
+    if (path === '/metrics') {
+      const headers = { ...noStore, 'Content-Type': metrics.contentType };
+      return new Response(await metrics.text(await gatherStatus(sources)), { headers });
+    }
     if (path === '/status' || path === '/') {
       const headers = {
         ...noStore,
         'Content-Type': 'text/html; charset=utf-8',
-        'Content-Security-Policy':
-          "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'",
+        'Content-Security-Policy': statusPagePolicy,
+        'Referrer-Policy': 'no-referrer',
       };
       return new Response(statusPage(await gatherStatus(sources)), { headers });
     }
@@ -44,8 +53,8 @@ export function createStatusPages(sources: StatusSources): (request: Request) =>
   };
 }
 
-function health({ health, problems }: GatewayStatus): Response {
-  return Response.json({ health, problems }, { status: health === 'ok' ? 200 : 503, headers: noStore });
+function health({ health, alarms, warnings }: GatewayStatus): Response {
+  return Response.json({ health, alarms, warnings }, { status: health === 'ok' ? 200 : 503, headers: noStore });
 }
 
 /** What is no valid escape is no UID either. */

@@ -169,7 +169,8 @@ export class System {
       async () => {
         last = await this.status().catch(() => undefined);
         if (last === undefined) return false;
-        if (last.packs.rejected.packs > 0) throw new Error(`the cloud rejected packs: ${last.problems.join(' ')}`);
+        if (last.packs.rejected.packs > 0)
+          throw new Error(`the cloud rejected packs: ${[...last.alarms, ...last.warnings].join(' ')}`);
         return last.backlog.packs === 0 && last.packs.archived.instances >= instances;
       },
     );

@@ -1,0 +1,110 @@
+/**
+ * The parts of the status page below its headline, each a card: how far images have come, throughput, disk, cloud, and the AEs
+ * that were heard from. Only shown, never decided; what is not in use has no card.
+ */
+import type { PackState } from '#shared/archive/records.ts';
+import type { GatewayStatus } from './gateway-status.ts';
+import { throughputPlot } from './throughput-plot.ts';
+import { ago, bytes, count, counted, escapeHtml } from './words.ts';
+
+const stateNames: Readonly<Record<PackState, string>> = {
+  open: 'arriving',
+  sealed: 'waiting',
+  sent: 'being verified',
+  archived: 'safe in the cloud',
+  rejected: 'rejected',
+};
+
+/** More are in /status.json. */
+const MAX_PEERS = 24;
+
+/** On a phone one below the other: what is `late` comes after what stands at the side of a wide screen. */
+export function statusCards(status: GatewayStatus): string {
+  const main = [throughputCard(status), peersCard(status)];
+  const side = [cloudCard(status), diskCard(status), connectCard(status)];
+  return `<div class="cards">${instancesCard(status)}
+<div class="main">${main.join('\n')}</div>
+<div class="side">${side.join('\n')}</div></div>`;
+}
+
+function card(title: string, content: string, place: 'full' | 'late' | '' = ''): string {
+  return `<section${place === '' ? '' : ` class="${place}"`}><h2>${title}</h2>${content}</section>`;
+}
+
+/** Share of a whole as a bar; marks are shares as well. */
+function bar(share: number, mark: number | undefined): string {
+  const used = (Math.min(1, Math.max(0, share)) * 100).toFixed(1);
+  const line =
+    mark === undefined || !(mark > 0 && mark < 1)
+      ? ''
+      : `<rect class="mark" x="${(mark * 100).toFixed(1)}" width="0.6" height="4"/>`;
+  return `<svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true"><rect class="track" width="100" height="4"/><rect class="used" width="${used}" height="4"/>${line}</svg>`;
+}
+
+function instancesCard({ packs }: GatewayStatus): string {
+  const states: readonly PackState[] = ['open', 'sealed', 'sent', 'archived', 'rejected'];
+  const tiles = states
+    .filter((state) => state !== 'rejected' || packs.rejected.packs > 0)
+    .map((state) => {
+      const total = packs[state];
+      const tone = state === 'archived' ? ' class="safe"' : state === 'rejected' ? ' class="failing"' : '';
+      return `<li${tone}><b>${count(total.instances)}</b><span>${stateNames[state]}</span><small>${bytes(total.bytes)}</small></li>`;
+    });
+  return card('Images', `<ul class="tiles">${tiles.join('')}</ul>`, 'full');
+}
+
+function throughputCard({ minutes }: GatewayStatus): string {
+  return card('24 hours', throughputPlot(minutes));
+}
+
+function diskCard({ disk }: GatewayStatus): string {
+  const { freeBytes, totalBytes, reserveBytes } = disk;
+  if (totalBytes === 0) return '';
+  const shares = bar(1 - freeBytes / totalBytes, 1 - reserveBytes / totalBytes);
+  return card(
+    'Disk',
+    `<p class="figure">${bytes(freeBytes)} <small>free of ${bytes(totalBytes)}</small></p>${shares}<p class="faint">Images are refused below ${bytes(reserveBytes)} of free space.</p>`,
+  );
+}
+
+function cloudCard({ upload, cloudUrl, nowMs, rate }: GatewayStatus): string {
+  const { cloudReachable, lastSuccessAtMs, bytesSent } = upload;
+  const last =
+    lastSuccessAtMs === undefined
+      ? 'Nothing was uploaded since the start'
+      : `Last upload ${ago(nowMs - lastSuccessAtMs)}`;
+  return card(
+    'Cloud',
+    `<p class="figure ${cloudReachable ? 'safe' : 'waiting'}">${cloudReachable ? 'reachable' : 'not reachable'}</p><p>${last}; ${bytes(bytesSent)} sent since the start${rate.uploadedBytes >= 1000 ? `, now ${bytes(rate.uploadedBytes)}/s` : ''}.</p><p class="faint">${escapeHtml(cloudUrl)}</p>`,
+  );
+}
+
+function peersCard({ peers, nowMs }: GatewayStatus): string {
+  if (peers.length === 0) return card('Heard from', '<p class="faint">Nobody has called since the start.</p>', 'late');
+  const rows = peers.slice(0, MAX_PEERS).map((peer) => {
+    const { callingAeTitle, address, isSecure, lastHeardAtMs, stores, storedBytes, lastRejection } = peer;
+    const isRefused = lastRejection !== undefined && lastRejection.atMs === lastHeardAtMs;
+    const trouble =
+      lastRejection === undefined
+        ? ''
+        : `<small class="${isRefused ? 'failing' : 'faint'}">refused ${ago(nowMs - lastRejection.atMs)}: ${escapeHtml(lastRejection.why)}</small>`;
+    const failed = peer.failedStores === 0 ? '' : `<small class="waiting">${count(peer.failedStores)} failed</small>`;
+    const title = callingAeTitle === '' ? '(no title)' : callingAeTitle;
+    return `<tr><td><b>${escapeHtml(title)}</b><small class="faint">${escapeHtml(address)}${isSecure ? ' · TLS' : ''}</small>${trouble}</td><td>${ago(nowMs - lastHeardAtMs)}</td><td class="n">${count(stores)}${failed}<small class="faint">${storedBytes === 0 ? '' : bytes(storedBytes)}</small></td></tr>`;
+  });
+  const more =
+    peers.length > MAX_PEERS ? `<p class="faint">and ${counted(peers.length - MAX_PEERS, 'more AE')}</p>` : '';
+  return card(
+    'Heard from',
+    `<table><thead><tr><th>AE title</th><th>last</th><th class="n">images</th></tr></thead><tbody>${rows.join('')}</tbody></table>${more}`,
+    'late',
+  );
+}
+
+function connectCard({ aeTitle, dicomPort, viewer }: GatewayStatus): string {
+  const link = viewer ? '<p><a href="/">Open the viewer</a></p>' : '';
+  return card(
+    'Modalities send to',
+    `<dl><dt>AE title</dt><dd>${escapeHtml(aeTitle)}</dd><dt>Port</dt><dd>${dicomPort}</dd></dl>${link}`,
+  );
+}
