@@ -3,6 +3,7 @@
  * comes; they show from the moment that a recount has found instances (`instance_count` > 0). One item per record, as in
  * DynamoDB; the numbers that join them only keep indexes small (a UID takes up to 64 bytes). Migrations are only added to.
  */
+import { availabilityMigration } from './sqlite-availability.ts';
 import { cachedPacksMigration } from './sqlite-cached-packs.ts';
 
 export const indexMigrations: readonly string[] = [
@@ -98,4 +99,5 @@ export const indexMigrations: readonly string[] = [
   ALTER TABLE pack ADD COLUMN accessed_at_ms INTEGER;
   `,
   cachedPacksMigration,
+  availabilityMigration,
 ];

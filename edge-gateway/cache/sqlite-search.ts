@@ -12,11 +12,14 @@ import {
   type Query,
   seriesMatch,
   studyMatch,
+  withAvailability,
 } from '#shared/archive/query.ts';
+import type { SeriesRef } from '#shared/archive/records.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { compileMatch, type MatchKey } from '#shared/dicom/matching.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import { type StoredStudy, storedSeries, storedStudy } from './sqlite-aggregates.ts';
+import { type AvailabilityOf, availabilityIn } from './sqlite-availability.ts';
 import type { Database } from './sqlite-database.ts';
 import { allOf, attributeFilters, candidateStudies, columnFilters } from './sqlite-search-plan.ts';
 
@@ -29,23 +32,21 @@ export interface StoredSearchPage {
 /** How many records one search may compare with its keys. */
 export const EXAMINED_LIMIT = 200_000;
 
-/** Everything that the index holds can be had at once: eviction would say otherwise here. */
-const availability: InstanceAvailability = 'ONLINE';
-
 type Matches = (attributes: DicomJson) => boolean;
 
 /** Errors: `bad-request` (checkQuery), `too-large` past EXAMINED_LIMIT. */
 export function search(database: Database, tenant: string, query: Query): StoredSearchPage {
   const keys = checkQuery(query);
   const page = new PageBuilder(query);
+  const availability = availabilityIn(database, tenant);
   const studies = studiesOf(database, tenant, keys, query.level, page);
   if (query.level === 'study') {
-    for (const { match } of studies) {
-      page.take(match);
+    for (const { record, match } of studies) {
+      page.take(match, () => availability.study(record));
       if (page.full) break;
     }
   } else {
-    walkSeries(database, query.level, keys, studies, page);
+    walkSeries(database, query.level, keys, studies, page, availability);
   }
   return page.result();
 }
@@ -77,10 +78,12 @@ class PageBuilder {
     );
   }
 
-  take(match: DicomJson): void {
+  /** How soon it can be had is asked of what the page wants alone; no key matches it. */
+  take(match: DicomJson, availability: () => InstanceAvailability): void {
     if (this.skip > 0) this.skip--;
-    else if (this.found.length < this.limit) this.found.push(JSON.stringify(inOrder(match)));
-    else this.more = true;
+    else if (this.found.length < this.limit) {
+      this.found.push(JSON.stringify(inOrder(withAvailability(match, availability()))));
+    } else this.more = true;
   }
 
   /** Passes over `count` matches unseen, if the page begins behind all of them. */
@@ -126,7 +129,7 @@ function* studiesOf(
     }
     page.examine();
     const study = storedStudy(tenant, row);
-    const match = studyMatch({ ...study, attributes: parse(study.attributes) }, availability);
+    const match = studyMatch({ ...study, attributes: parse(study.attributes) });
     if (matches(match)) yield { id: row.id as number, record: study, match };
   }
 }
@@ -137,6 +140,7 @@ function walkSeries(
   keys: KeysByLevel,
   studies: Iterable<StudyFound>,
   page: PageBuilder,
+  availability: AvailabilityOf,
 ): void {
   const matches: Matches = compileMatch(keys.series);
   const { sql, values } = allOf([
@@ -145,15 +149,15 @@ function walkSeries(
   ]);
   const list = database.prepare(`SELECT id, series_uid, instance_count, attributes FROM series
     WHERE study_id = ? AND instance_count > 0 AND ${sql} ORDER BY series_uid`);
-  const instances = level === 'instance' ? instanceWalk(database, keys.instance, page) : undefined;
+  const instances = level === 'instance' ? instanceWalk(database, keys.instance, page, availability) : undefined;
   for (const study of studies) {
     for (const row of list.iterate(study.id, ...values)) {
       page.examine();
       const series = storedSeries(study.record.tenant, study.record, row);
-      const match = seriesMatch(study.match, { ...series, attributes: parse(series.attributes) }, availability);
+      const match = seriesMatch(study.match, { ...series, attributes: parse(series.attributes) });
       if (matches(match)) {
-        if (instances === undefined) page.take(match);
-        else instances(row.id as number, series.instanceCount, match);
+        if (instances === undefined) page.take(match, () => availability.series(series));
+        else instances(row.id as number, series, match);
       }
       if (page.full) return;
     }
@@ -164,31 +168,29 @@ function instanceWalk(
   database: Database,
   keys: readonly MatchKey[],
   page: PageBuilder,
-): (seriesId: number, count: number, series: DicomJson) => void {
+  availability: AvailabilityOf,
+): (seriesId: number, record: SeriesRef & { readonly instanceCount: number }, series: DicomJson) => void {
   const matches: Matches = compileMatch(keys);
   const { sql, values } = allOf([
     ...columnFilters(keys, 0x00080018, 'instance_uid'),
     ...columnFilters(keys, 0x00080016, 'sop_class_uid'),
     ...attributeFilters(keys, 'attributes'),
   ]);
-  const list = database.prepare(`SELECT instance_uid, sop_class_uid, transfer_syntax_uid, attributes FROM instance
+  const list =
+    database.prepare(`SELECT instance_uid, sop_class_uid, transfer_syntax_uid, pack_id, attributes FROM instance
     WHERE series_id = ? AND conflict = '' AND ${sql} ORDER BY instance_uid LIMIT -1 OFFSET ?`);
-  return (seriesId, count, series) => {
-    if (keys.length === 0 && page.skipAll(count)) return;
+  return (seriesId, record, series) => {
+    if (keys.length === 0 && page.skipAll(record.instanceCount)) return;
     const offset = keys.length === 0 ? page.takeSkip() : 0;
     for (const row of list.iterate(seriesId, ...values, offset)) {
       page.examine();
-      const match = instanceMatch(
-        series,
-        {
-          sopInstanceUid: row.instance_uid as string,
-          sopClassUid: row.sop_class_uid as string,
-          transferSyntaxUid: row.transfer_syntax_uid as string,
-          attributes: parse(row.attributes as string),
-        },
-        availability,
-      );
-      if (matches(match)) page.take(match);
+      const match = instanceMatch(series, {
+        sopInstanceUid: row.instance_uid as string,
+        sopClassUid: row.sop_class_uid as string,
+        transferSyntaxUid: row.transfer_syntax_uid as string,
+        attributes: parse(row.attributes as string),
+      });
+      if (matches(match)) page.take(match, () => availability.instance({ ...record, packId: row.pack_id as string }));
       if (page.full) return;
     }
   };

@@ -17,12 +17,23 @@ const PAGE = 1_000;
 /** Patients told apart in one query. */
 const MAX_PATIENTS = 200_000;
 
+/** Hears, maybe more than once, what a search could not ask: a sentence. */
+export type OnIncomplete = (sentence: string) => void;
+
 /** Errors: those of ArchiveIndex.search. */
 export async function* matchesOf(
-  index: ArchiveIndex,
+  searched: ArchiveIndex,
   tenant: string,
   query: Pick<Query, 'level' | 'keys'>,
+  onIncomplete: OnIncomplete,
 ): AsyncGenerator<DicomJson, void, void> {
+  const index: Pick<ArchiveIndex, 'search'> = {
+    async search(...asked) {
+      const page = await searched.search(...asked);
+      if (page.incomplete !== undefined) onIncomplete(page.incomplete);
+      return page;
+    },
+  };
   if (query.level === 'study') {
     yield* studyPages(index, tenant, query.keys);
     return;
@@ -43,15 +54,16 @@ export async function* patientsOf(
   tenant: string,
   keys: Query['keys'],
   withCounts: boolean,
+  onIncomplete: OnIncomplete,
 ): AsyncGenerator<DicomJson, void, void> {
   const seen = new Set<string>();
-  for await (const study of matchesOf(index, tenant, { level: 'study', keys })) {
+  for await (const study of matchesOf(index, tenant, { level: 'study', keys }, onIncomplete)) {
     const patient = patientOf(study);
     if (seen.has(patient)) continue;
     if (seen.size === MAX_PATIENTS)
       throw new ArchiveError('too-large', 'too many patients match; narrow the query by a name or an ID');
     seen.add(patient);
-    yield withCounts ? { ...study, ...(await countsOf(index, tenant, study)) } : study;
+    yield withCounts ? { ...study, ...(await countsOf(index, tenant, study, onIncomplete)) } : study;
   }
 }
 
@@ -64,14 +76,19 @@ function patientOf(study: DicomJson): string {
   return id === '[]' ? `${id}${issuer}${values(study, 0x00100010)}${values(study, 0x00100030)}` : `${id}${issuer}`;
 }
 
-async function countsOf(index: ArchiveIndex, tenant: string, study: DicomJson): Promise<DicomJson> {
+async function countsOf(
+  index: ArchiveIndex,
+  tenant: string,
+  study: DicomJson,
+  onIncomplete: OnIncomplete,
+): Promise<DicomJson> {
   const patient = patientOf(study);
   const id = study['00100020']?.Value?.[0];
   const keys = [matchKey([0x00100020], 'LO', typeof id === 'string' ? id : '""')];
   let studies = 0;
   let series = 0;
   let instances = 0;
-  for await (const other of matchesOf(index, tenant, { level: 'study', keys })) {
+  for await (const other of matchesOf(index, tenant, { level: 'study', keys }, onIncomplete)) {
     if (patientOf(other) !== patient) continue;
     studies++;
     series += Number(other['00201206']?.Value?.[0] ?? 0);

@@ -30,7 +30,7 @@ const PAGE = 1_000;
 
 /**
  * In the order of series and of arrival, so that packs are read forward. Errors: `bad-request` for an identifier without its unique
- * key, `too-large` for more than 200,000 instances.
+ * key, `too-large` for more than 200,000 instances, `unavailable` when none was found and not everything could be asked.
  */
 export async function selectInstances(
   index: ArchiveIndex,
@@ -40,30 +40,37 @@ export async function selectInstances(
   const { level } = identifier;
   const keys = keysOf(identifier);
   const selected: StoredInstance[] = [];
+  let incomplete: string | undefined;
+  const onIncomplete = (sentence: string): void => {
+    incomplete = sentence;
+  };
   const take = (record: InstanceRecord) => {
     if (selected.length === MAX_INSTANCES)
       throw new ArchiveError('too-large', 'too many instances are asked for; retrieve study by study');
     selected.push(storedInstance(record));
   };
   if (level === 'IMAGE') {
-    for await (const match of matchesOf(index, tenant, { level: 'instance', keys })) {
+    for await (const match of matchesOf(index, tenant, { level: 'instance', keys }, onIncomplete)) {
       const ref = { ...seriesOf(match), sopInstanceUid: uidIn(match, Tag.SOPInstanceUID) };
       const record = await index.getInstance(tenant, ref);
       if (record !== undefined) take(record);
     }
   } else {
     const searched = level === 'SERIES' ? 'series' : 'study';
-    for await (const match of matchesOf(index, tenant, { level: searched, keys })) {
+    for await (const match of matchesOf(index, tenant, { level: searched, keys }, onIncomplete)) {
       const ref = level === 'SERIES' ? seriesOf(match) : { studyInstanceUid: uidIn(match, Tag.StudyInstanceUID) };
       for await (const record of instancesOf(index, tenant, ref)) take(record);
     }
   }
+  // Nothing is there to send, or nothing could be found out: the requestor must not take one for the other.
+  if (selected.length === 0 && incomplete !== undefined) throw new ArchiveError('unavailable', incomplete);
   const order = (a: StoredInstance, b: StoredInstance) =>
     a.packKey === b.packKey ? a.offsetBytes - b.offsetBytes : a.packKey < b.packKey ? -1 : 1;
   return selected.sort(order);
 }
 
-async function* instancesOf(
+/** Current ones, in the order of the index. */
+export async function* instancesOf(
   index: ArchiveIndex,
   tenant: string,
   ref: StudyRef | SeriesRef,
@@ -76,7 +83,7 @@ async function* instancesOf(
   } while (after !== undefined);
 }
 
-function storedInstance(record: InstanceRecord): StoredInstance {
+export function storedInstance(record: InstanceRecord): StoredInstance {
   const { sopClassUid, sopInstanceUid, transferSyntaxUid, dataSetOffsetBytes } = record;
   return {
     sopClassUid,

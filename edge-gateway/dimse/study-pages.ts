@@ -22,7 +22,7 @@ const MAX_REMEMBERED = 1_000;
 
 /** Each once, also while others are stored. Errors: those of ArchiveIndex.search. */
 export async function* studyPages(
-  index: ArchiveIndex,
+  index: Pick<ArchiveIndex, 'search'>,
   tenant: string,
   keys: Query['keys'],
   sizes: PageSizes = usual,

@@ -73,7 +73,9 @@ export async function encodeManifest(manifest: Manifest): Promise<Uint8Array> {
     lines.push(JSON.stringify({ ...locators, frames: packFrames(frames) }), metadata);
   }
   lines.push('');
-  return compress(Buffer.from(lines.join('\n')), { params: { [constants.ZSTD_c_compressionLevel]: LEVEL } });
+  // With its checksum: a manifest travels, and a flipped bit could make another one that is as plausible.
+  const params = { [constants.ZSTD_c_compressionLevel]: LEVEL, [constants.ZSTD_c_checksumFlag]: 1 };
+  return compress(Buffer.from(lines.join('\n')), { params });
 }
 
 /** Stores the manifest beside its pack, unless one is there: of one pack there is only one. Errors: those of the store. */

@@ -24,6 +24,8 @@ export interface SearchPage {
   readonly matches: readonly DicomJson[];
   /** Whether more would match behind this page. */
   readonly more: boolean;
+  /** What could not be asked, so that matches may be missing: a sentence for whoever searches. Absent: nothing is missing. */
+  readonly incomplete?: string;
 }
 
 const levels: readonly Level[] = ['study', 'series', 'instance'];
@@ -69,12 +71,11 @@ export function checkQuery(query: Query): KeysByLevel {
   return sorted;
 }
 
-/** What a study answers with, beside its own attributes the derived ones; unordered (see inOrder). */
-export function studyMatch(study: StudyRecord, availability: InstanceAvailability): DicomJson {
+/** What a study answers with, beside its own attributes the derived ones; unordered (see inOrder), without its availability. */
+export function studyMatch(study: StudyRecord): DicomJson {
   return {
     ...study.attributes,
     '0020000D': { vr: 'UI', Value: [study.studyInstanceUid] },
-    '00080056': { vr: 'CS', Value: [availability] },
     '00080061': valuesOf('CS', study.modalities),
     '00080062': valuesOf('UI', study.sopClassUids),
     '00201206': { vr: 'IS', Value: [study.seriesCount] },
@@ -83,12 +84,11 @@ export function studyMatch(study: StudyRecord, availability: InstanceAvailabilit
 }
 
 /** The same for a series; `study` is what studyMatch made of the study above it. */
-export function seriesMatch(study: DicomJson, series: SeriesRecord, availability: InstanceAvailability): DicomJson {
+export function seriesMatch(study: DicomJson, series: SeriesRecord): DicomJson {
   return {
     ...study,
     ...series.attributes,
     '0020000E': { vr: 'UI', Value: [series.seriesInstanceUid] },
-    '00080056': { vr: 'CS', Value: [availability] },
     '00201209': { vr: 'IS', Value: [series.instanceCount] },
   };
 }
@@ -102,16 +102,19 @@ export function instanceMatch(
     readonly transferSyntaxUid: string;
     readonly attributes: DicomJson;
   },
-  availability: InstanceAvailability,
 ): DicomJson {
   return {
     ...series,
     ...attributesOf('instance', instance.attributes),
     '00080016': { vr: 'UI', Value: [instance.sopClassUid] },
     '00080018': { vr: 'UI', Value: [instance.sopInstanceUid] },
-    '00080056': { vr: 'CS', Value: [availability] },
     '00083002': { vr: 'UI', Value: [instance.transferSyntaxUid] },
   };
+}
+
+/** How soon it can be had: asked for what a page shows alone, since no key matches it. */
+export function withAvailability(match: DicomJson, availability: InstanceAvailability): DicomJson {
+  return { ...match, '00080056': { vr: 'CS', Value: [availability] } };
 }
 
 /** The same attributes in ascending order of their tags, as the DICOM JSON Model has them (PS3.18 §F.2.2). */

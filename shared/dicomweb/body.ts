@@ -11,6 +11,33 @@ export interface BodySource {
   return(value?: undefined): Promise<unknown>;
 }
 
+/**
+ * The same, with its beginning read before it resolves: what cannot be had at all is an answer with a status then, not a connection
+ * that is cut. Of HEAD nothing is read. Errors: those of the source.
+ */
+export async function begunStreamOf(
+  bytes: BodySource,
+  { request, log }: { readonly request: Request; readonly log: Logger },
+): Promise<ReadableStream<Uint8Array>> {
+  if (request.method === 'HEAD') return streamOf(bytes, log);
+  // The first piece of a multipart body is the header of its first part alone.
+  const beginning: IteratorResult<Uint8Array, unknown>[] = [];
+  try {
+    beginning.push(await bytes.next());
+    if (beginning[0]?.done !== true) beginning.push(await bytes.next());
+  } catch (error) {
+    await bytes.return().catch(() => {});
+    throw error;
+  }
+  const begun: BodySource = {
+    async next() {
+      return beginning.shift() ?? bytes.next();
+    },
+    return: (value) => bytes.return(value),
+  };
+  return streamOf(begun, log);
+}
+
 /** Nothing runs before the first pull; cancelling waits for what is being read and ends the source. */
 export function streamOf(bytes: BodySource, log: Logger): ReadableStream<Uint8Array> {
   let reading: Promise<unknown> = Promise.resolve();

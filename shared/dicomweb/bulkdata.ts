@@ -12,7 +12,7 @@ import { frameCount } from '../dicom/frame-ranges.ts';
 import { transferSyntaxOf } from '../dicom/transfer-syntax.ts';
 import { ArchiveError } from '../errors.ts';
 import { acceptOf, negotiate, type Offer } from './accept.ts';
-import { streamOf } from './body.ts';
+import { begunStreamOf } from './body.ts';
 import { entityTag, isUnchanged, notModified, rangeHeaders, rangeOf } from './conditional.ts';
 import type { Context } from './context.ts';
 import { readInflated } from './frame-source.ts';
@@ -66,12 +66,12 @@ export async function retrieveBulkData(
       body: bytesOf(archive.packs, record, entry, located, 0, located.lengthBytes),
     };
     const { contentType, body } = multipartRelated(mediaType, [part]);
-    return new Response(streamOf(body, context.log), { headers: { ...common, 'content-type': contentType } });
+    return new Response(await begunStreamOf(body, context), { headers: { ...common, 'content-type': contentType } });
   }
   const range = rangeOf(context.request, located.lengthBytes, tag);
   const { offsetBytes = 0, lengthBytes = located.lengthBytes } = range ?? {};
   const bytes = bytesOf(archive.packs, record, entry, located, offsetBytes, lengthBytes);
-  return new Response(streamOf(bytes, context.log), {
+  return new Response(await begunStreamOf(bytes, context), {
     status: range === undefined ? 200 : 206,
     headers: {
       ...common,

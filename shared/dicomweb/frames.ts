@@ -7,7 +7,7 @@ import type { InstanceRef } from '../archive/records.ts';
 import { EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, type TransferSyntax } from '../dicom/transfer-syntax.ts';
 import { ArchiveError } from '../errors.ts';
 import { acceptOf, negotiate, type Offer } from './accept.ts';
-import { streamOf } from './body.ts';
+import { begunStreamOf } from './body.ts';
 import { entityTag, isUnchanged, notModified } from './conditional.ts';
 import type { Context } from './context.ts';
 import { type FrameSource, openFrames } from './frame-source.ts';
@@ -53,7 +53,7 @@ export async function retrieveFrames(
 
   if (form === 'multipart') {
     const { contentType, body } = multipartRelated(mediaType, frameParts(frames, frameNumbers, label, location));
-    return new Response(streamOf(body, context.log), { headers: { ...common, 'content-type': contentType } });
+    return new Response(await begunStreamOf(body, context), { headers: { ...common, 'content-type': contentType } });
   }
   const [frameNumber = 1] = frameNumbers;
   const headers = { ...common, 'content-type': label, 'content-location': location(frameNumber) };
@@ -64,7 +64,7 @@ export async function retrieveFrames(
       headers: { ...headers, 'content-length': String(frame.length) },
     });
   }
-  return new Response(streamOf(generate(frame), context.log), { headers });
+  return new Response(await begunStreamOf(generate(frame), context), { headers });
 }
 
 /** Error `not-found` that says how many there are. */

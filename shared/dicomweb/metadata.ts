@@ -6,7 +6,7 @@
 import { BULK_DATA_PREFIX, type ManifestEntry } from '../archive/manifest.ts';
 import type { Archive } from '../archive/ports.ts';
 import { acceptOf, negotiate } from './accept.ts';
-import { streamOf } from './body.ts';
+import { begunStreamOf } from './body.ts';
 import { entityTag, isUnchanged, notModified } from './conditional.ts';
 import { chooseCoding, encodeBody } from './content-coding.ts';
 import type { Context } from './context.ts';
@@ -35,7 +35,7 @@ export async function retrieveMetadata(
   const tag = entityTag(contentType, coding, context.baseUrl, ...identity);
   if (isUnchanged(context.request, tag)) return notModified(tag);
   const text = encodeText(jsonArray(options.manifests, instances, context.baseUrl));
-  return new Response(encodeBody(streamOf(text, context.log), coding), {
+  return new Response(encodeBody(await begunStreamOf(text, context), coding), {
     headers: {
       'content-type': contentType,
       etag: tag,

@@ -10,7 +10,7 @@ import { ArchiveError } from '../errors.ts';
 import { bulkNeededForRendering, imageAttributesOf } from '../imaging/image-attributes.ts';
 import type { RenderRequest } from '../imaging/render.ts';
 import { acceptOf, negotiate, type Offer } from './accept.ts';
-import { streamOf } from './body.ts';
+import { begunStreamOf } from './body.ts';
 import { bulkPathOf, readBulk } from './bulkdata.ts';
 import type { ByteBudget } from './byte-budget.ts';
 import { entityTag, isUnchanged, notModified } from './conditional.ts';
@@ -82,7 +82,7 @@ export async function retrieveRendered(
     const parts = pictureParts(picture, frameNumbers, mediaType, location);
     const { contentType, body } = multipartRelated(mediaType, parts);
     headers.set('content-type', contentType);
-    return new Response(streamOf(body, context.log), { headers });
+    return new Response(await begunStreamOf(body, context), { headers });
   }
   const [frameNumber = 1] = frameNumbers;
   const bytes = await picture(frameNumber);

@@ -6,7 +6,7 @@
 import type { Archive } from '../archive/ports.ts';
 import { ArchiveError } from '../errors.ts';
 import { acceptOf, negotiate, type Offer } from './accept.ts';
-import { streamOf } from './body.ts';
+import { begunStreamOf, streamOf } from './body.ts';
 import { entityTag, isUnchanged, notModified, rangeHeaders, rangeOf } from './conditional.ts';
 import type { Context } from './context.ts';
 import type { Manifests } from './manifests.ts';
@@ -49,7 +49,7 @@ export async function retrieveInstances(options: RetrieveOptions, context: Conte
   if (isUnchanged(context.request, tag)) return notModified(tag);
   if (form === 'single') return singlePart(archive, context, instances[0]!, tag);
   const { contentType, body } = multipartRelated('application/dicom', parts(archive, context, inPackOrder(instances)));
-  return new Response(streamOf(body, context.log), { headers: { 'content-type': contentType, etag: tag } });
+  return new Response(await begunStreamOf(body, context), { headers: { 'content-type': contentType, etag: tag } });
 }
 
 async function instancesOf(archive: Archive, context: Context, ref: AnyRef): Promise<readonly StoredInstance[]> {

@@ -65,6 +65,7 @@ export async function search(archive: Archive, context: Context, target: SearchT
   const malformed = target.within && malformedReference(target.within);
   if (malformed !== undefined && page.matches.length === 0) throw malformed;
   if (page.more) addWarning(headers, context.baseUrl, 'There are additional results that can be requested');
+  if (page.incomplete !== undefined) addWarning(headers, context.baseUrl, page.incomplete);
   const answers = page.matches.map((match) => answer(match, target, parameters, context.baseUrl));
   const text = `[${answers.map(dicomJsonText).join(',')}]`;
   const coding =

@@ -14,7 +14,7 @@ import {
 } from '../archive/pack.ts';
 import type { Archive, PackStore } from '../archive/ports.ts';
 import { ArchiveError } from '../errors.ts';
-import { streamOf } from './body.ts';
+import { begunStreamOf, streamOf } from './body.ts';
 import { entityTag, isUnchanged, notModified, rangeHeaders, rangeOf } from './conditional.ts';
 import type { Context } from './context.ts';
 import type { Manifests } from './manifests.ts';
@@ -51,7 +51,7 @@ export async function zipResponse(
     });
   }
   const layout = layOut(inPackOrder(instances));
-  return new Response(streamOf(writeZip(packs, layout), context.log), {
+  return new Response(await begunStreamOf(writeZip(packs, layout), context), {
     headers: { ...headers, 'content-length': String(layout.lengthBytes) },
   });
 }

@@ -41,6 +41,9 @@ const manifest = (entries: readonly ManifestEntry[]): Manifest => ({
   entries,
 });
 
+/** Such as is stored as it is, where nothing else would notice a change. */
+const randomText = randomBytes(200).toString('base64');
+
 describe('a manifest', () => {
   it('is read back as it was written, with every kind of frames', async () => {
     const frames = [
@@ -89,6 +92,20 @@ describe('a manifest', () => {
     ])
       damaged.push(await promisify(zstdCompress)(Buffer.from(text)));
     for (const bad of damaged) await expect(decodeManifest(bad)).rejects.toMatchObject({ code: 'damaged' });
+  });
+
+  it('is never taken for another one when a bit of it has flipped', async () => {
+    const whole = manifest([entry(0), entry(1), entry(2, { metadata: JSON.stringify({ text: randomText }) })]);
+    const bytes = await encodeManifest(whole);
+    for (let at = 0; at < bytes.length; at++) {
+      const bad = Uint8Array.from(bytes);
+      bad[at]! ^= 1 << (at % 8);
+      const decoded = await decodeManifest(bad).catch((error: unknown) => {
+        expect(error).toMatchObject({ code: 'damaged' });
+        return whole;
+      });
+      expect(decoded).toEqual(whole);
+    }
   });
 
   it('of 3,000 slices is small, and reading it parses no metadata', async () => {

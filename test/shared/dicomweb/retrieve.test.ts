@@ -189,8 +189,10 @@ describe('a series and a study', () => {
       },
     };
     const counted = serviceOver(fixture, { archive: { ...fixture.archive, packs: counting } });
-    const response = await ask(counted, `/studies/${study}/series/${ct}`);
+    await ask(counted, `/studies/${study}/series/${ct}`, {}, 'HEAD');
     expect(opened).toHaveLength(0);
+    const response = await ask(counted, `/studies/${study}/series/${ct}`);
+    expect(opened).toHaveLength(1);
     const reader = response.body!.getReader();
     await reader.read();
     await reader.read();
