@@ -19,13 +19,12 @@ const USAGE = `Archipel edge gateway ${VERSION}
 const [option, ...operands] = process.argv.slice(2);
 if (option === '--version') leave(0, `${VERSION}\n`);
 if (option === '--check-settings' && operands.length <= 1) {
-  const [file] = operands;
-  settingsFrom(file === undefined ? process.env : { ...process.env, [FILE_VARIABLE]: file });
+  settingsFrom(operands[0]);
   leave(0, 'OK\n');
 }
 if (option !== undefined) leave(option === '--help' ? 0 : exitCodes.settings, USAGE);
 
-const settings = settingsFrom(process.env);
+const settings = settingsFrom();
 const log = createLogger(settings.logLevel, (line) => process.stdout.write(line), { service: 'edge-gateway' });
 try {
   const gateway = await startGateway(settings, log, process.send === undefined ? undefined : crashPointFromParent());
@@ -47,9 +46,9 @@ try {
   process.exit(error instanceof StartRefusal ? error.exitCode : 1);
 }
 
-function settingsFrom(environment: NodeJS.ProcessEnv): EdgeSettings {
+function settingsFrom(file?: string): EdgeSettings {
   try {
-    return readEdgeSettings(environment);
+    return readEdgeSettings(undefined, file);
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n`);
     process.exit(exitCodes.settings);

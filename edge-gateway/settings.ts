@@ -127,11 +127,14 @@ export interface UploadPriorityRule {
 
 const MIB = 1024 * 1024;
 
-/** @throws Error whose message lists everything that is wrong: where it stands, what it is, what to write */
+/**
+ * @param path of the settings file; undefined or empty: there is none
+ * @throws Error whose message lists everything that is wrong: where it stands, what it is, what to write
+ */
 export function readEdgeSettings(
   environment: Readonly<Record<string, string | undefined>> = process.env,
+  path: string | undefined = environment[FILE_VARIABLE],
 ): EdgeSettings {
-  const path = environment[FILE_VARIABLE];
   if (path === undefined || path === '') return edgeSettingsOf('', environment);
   let toml: string;
   try {
