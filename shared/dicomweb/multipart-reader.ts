@@ -15,8 +15,8 @@ export interface IncomingPart {
   readonly body: AsyncIterable<Uint8Array>;
 }
 
-/** RFC 2046 §5.1.1. */
-export const maximumBoundaryLength = 70;
+/** RFC 2046 §5.1.1 allows 70 characters; Orthanc's DICOMweb plugin sends 73. */
+export const maximumBoundaryLength = 256;
 const maximumHeaderBytes = 16 * 1024;
 const maximumPreambleBytes = 16 * 1024;
 /** RFC 2046 allows spaces behind a delimiter. */
@@ -30,7 +30,7 @@ const HYPHEN = 0x2d;
 /**
  * The parts of a body, each to be taken before the next. The source is never cancelled: to cancel the body of a request is
  * to hang up, and there is an answer to give. Errors: `bad-request` for what is no multipart body, `limit-exceeded` for more parts
- * than `maximumParts`, longer header fields than 16 KiB, or a boundary of more than 70 characters.
+ * than `maximumParts`, longer header fields than 16 KiB, or a boundary of more than 256 characters.
  */
 export async function* readParts(
   source: AsyncIterable<Uint8Array>,

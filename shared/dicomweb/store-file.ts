@@ -121,9 +121,11 @@ export class IncomingFile {
       return;
     }
     const { studyInstanceUid } = this.#expected;
+    // File Meta may name another instance than the data set, which is what counts; a deflated one says nothing yet.
+    const isKnown = dataSet !== undefined;
     const sink = this.#receiver.begin({
-      sopClassUid: this.#sopClassUid,
-      sopInstanceUid: this.#sopInstanceUid,
+      sopClassUid: isKnown ? this.#sopClassUid : undefined,
+      sopInstanceUid: isKnown ? this.#sopInstanceUid : undefined,
       transferSyntaxUid,
       sourceAeTitle: undefined,
       ...(studyInstanceUid === undefined ? {} : { studyInstanceUid }),

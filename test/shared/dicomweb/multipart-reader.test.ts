@@ -118,6 +118,12 @@ describe('readParts', () => {
     for (const size of [1, 2, 1000]) expect(await bodies(text, 'b', [size])).toEqual(['one', 'two']);
   });
 
+  it('takes a boundary of 73 characters, as Orthanc sends it', async () => {
+    const uuid = '8926d6aa-8562-49d0-b73b-694974eee1a1';
+    const boundary = `${uuid}-${uuid}`;
+    expect(await bodies(`\r\n--${boundary}\r\n\r\none\r\n--${boundary}--\r\n`, boundary)).toEqual(['one']);
+  });
+
   it('finds no parts in nothing, nor where the first delimiter is the last', async () => {
     expect(await bodies('')).toEqual([]);
     expect(await bodies('--b--\r\n')).toEqual([]);
@@ -139,7 +145,7 @@ describe('a hostile body', () => {
     ['without the boundary', 'x'.repeat(100), 'b', 'bad-request'],
     ['with a boundary that is a word of another', '--bb\r\n\r\n', 'b', 'bad-request'],
     ['without a named boundary', '--\r\n', '', 'bad-request'],
-    ['with a boundary of 71 characters', `--${'b'.repeat(71)}--`, 'b'.repeat(71), 'limit-exceeded'],
+    ['with a boundary of 257 characters', `--${'b'.repeat(257)}--`, 'b'.repeat(257), 'limit-exceeded'],
     ['that ends within a part', '--b\r\n\r\nhalf', 'b', 'bad-request'],
     ['that ends within header fields', '--b\r\nContent-', 'b', 'bad-request'],
     ['with an endless header field', `--b\r\n${'x'.repeat(20_000)}`, 'b', 'limit-exceeded'],

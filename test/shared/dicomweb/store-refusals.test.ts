@@ -154,7 +154,7 @@ describe('a request that is no request to store', () => {
     ],
     [
       'with too long a boundary',
-      `multipart/related; type="application/dicom"; boundary=${'b'.repeat(71)}`,
+      `multipart/related; type="application/dicom"; boundary=${'b'.repeat(257)}`,
       multipartOf([]),
     ],
     ['without parts', multipartDicom, Buffer.from('--b--\r\n')],

@@ -241,12 +241,15 @@ describe('sloppy senders', () => {
     for (const each of [one, two]) await expectStored(each);
   });
 
-  it('may name another instance in File Meta: the data set counts', async () => {
-    const [one, other] = [made(), made()];
-    const meta = other.file.subarray(0, other.dataSetOffsetBytes);
-    expect((await store([Buffer.concat([meta, one.dataSet])])).stored).toEqual([storedItem(one)]);
-    await expectStored(one);
-  });
+  it.each(['1.2.840.10008.1.2.1', '1.2.840.10008.1.2.1.99'])(
+    'may name another instance in File Meta: the data set counts (%s)',
+    async (transferSyntaxUid) => {
+      const [one, other] = [makeInstance({ transferSyntaxUid }), makeInstance({ transferSyntaxUid })];
+      const meta = other.file.subarray(0, other.dataSetOffsetBytes);
+      expect((await store([Buffer.concat([meta, one.dataSet])])).stored).toEqual([storedItem(one)]);
+      await expectStored(one);
+    },
+  );
 
   it('may leave patient and study away', async () => {
     const one = makeInstance({ without: [0x00100010, 0x00100020, 0x0020000d, 0x0020000e] });
