@@ -1,5 +1,5 @@
 /**
- * The door through which instances come onto this disk (C-STORE now, STOW-RS later): composes budget, packs, index feeder and
+ * The door through which instances come onto this disk (C-STORE, STOW-RS): composes budget, packs, index feeder and
  * sealing over one folder, after recovery has put right what an earlier process left in it. One process to a folder:
  * the composition root holds its lock (folder-lock.ts).
  *

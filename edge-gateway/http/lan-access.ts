@@ -1,5 +1,5 @@
 /**
- * Who may search and view on the gateway's HTTP port. Identities are not checked here yet, so it is one choice for all:
+ * Who may search, view and store on the gateway's HTTP port. Identities are not checked here yet, so it is one choice for all:
  * programs on this machine, or, where the operator says so, whoever reaches the port.
  */
 import { ArchiveError } from '#shared/errors.ts';
