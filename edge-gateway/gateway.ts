@@ -24,6 +24,7 @@ import { loadTlsIdentity } from './dimse/tls.ts';
 import { serveHttp } from './http/host.ts';
 import { createLan } from './http/lan.ts';
 import { createMetrics } from './metrics.ts';
+import { createRouter, type Router } from './routing/router.ts';
 import type { EdgeSettings } from './settings.ts';
 import { createThroughput } from './throughput.ts';
 import { createCloudClient } from './upload/cloud-client.ts';
@@ -33,6 +34,8 @@ export const VERSION = '0.1.0';
 
 export interface Gateway {
   readonly dicomPort: number;
+  /** Undefined: no TLS. */
+  readonly dicomTlsPort: number | undefined;
   readonly httpPort: number;
   readonly archive: Archive;
   /** Lets running stores finish and seals what is open; what is not uploaded yet is taken up by the next start. */
@@ -67,6 +70,7 @@ export async function startGateway(
 
   let uploader: Uploader | undefined;
   let receiver: Receiver | undefined;
+  let router: Router | undefined;
   const isBusy = (): boolean => receiver === undefined || receiver.totals().instancesArriving > 0;
   const manifests = createPackManifests({
     tenant,
@@ -88,6 +92,7 @@ export async function startGateway(
     onSealed: (pack) => {
       uploader?.wake();
       manifests.sealed(pack);
+      router?.sealed(pack);
     },
     ...(crashPoint === undefined ? {} : { crashPoint }),
   });
@@ -127,7 +132,27 @@ export async function startGateway(
     random: Math.random,
     log: log.child({ part: 'commitments' }),
   });
-  await cache.start({ receiver, pins: [commitments.isPinned], wantManifest: manifests.sealed, isBusy });
+  // What recovery has sealed before there was a router, it finds itself.
+  router = await createRouter({
+    folder: join(dataFolder, 'routes'),
+    rules: settings.routes,
+    remoteAes: settings.remoteAes,
+    tlsIdentity,
+    aeTitle: settings.aeTitle,
+    tenant,
+    index,
+    packs: archive.packs,
+    decompressor,
+    nowMs: Date.now,
+    random: Math.random,
+    log: log.child({ part: 'routing' }),
+  });
+  await cache.start({
+    receiver,
+    pins: [commitments.isPinned, router.isPinned],
+    wantManifest: manifests.sealed,
+    isBusy,
+  });
   const dimse = await createDimseServer({
     host,
     port: settings.dicomPort,
@@ -182,17 +207,23 @@ export async function startGateway(
   });
   const web = await serveHttp({ host, port: settings.httpPort, service: lan.service, log });
   log.info(
-    { aeTitle: settings.aeTitle, dicomPort: dimse.port, httpPort: web.port, startMs: Date.now() - startedAtMs },
+    {
+      aeTitle: settings.aeTitle,
+      dicomPort: dimse.port,
+      ...(dimse.tlsPort !== undefined && { dicomTlsPort: dimse.tlsPort }),
+      httpPort: web.port,
+      startMs: Date.now() - startedAtMs,
+    },
     'gateway is up',
   );
   return {
     dicomPort: dimse.port,
+    dicomTlsPort: dimse.tlsPort,
     httpPort: web.port,
     archive,
     async close() {
       await dimse.close();
       await commitments.close();
-      await decompressor.close();
       tlsIdentity?.close();
       await web.close();
       await lan.close();
@@ -203,6 +234,8 @@ export async function startGateway(
       cloud.close();
       await cache.close();
       await receiver.close();
+      await router.close();
+      await decompressor.close();
       await index.close();
       lock.release();
     },

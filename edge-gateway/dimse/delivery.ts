@@ -73,6 +73,10 @@ export class Delivery {
     } catch (error) {
       return this.#breakOff(error, reachingReason(error));
     }
+    if (this.#broken !== undefined) {
+      association.abort();
+      return this.#broken;
+    }
     const context = contextFor(instance, association.contexts);
     if (context === undefined)
       return { kind: 'not-taken', reason: 'the destination does not take some instances, converted or not' };
@@ -126,7 +130,7 @@ export class Delivery {
 
   #breakOff(error: unknown, reason: string): Delivered {
     this.#log(error, 'a delivery broke off', {});
-    this.#broken = { kind: 'unreachable', reason };
+    this.#broken ??= { kind: 'unreachable', reason };
     return this.#broken;
   }
 
@@ -156,6 +160,12 @@ export class Delivery {
       responseTimeoutMs: timeoutMs,
     });
     return this.#association;
+  }
+
+  /** Ends what is going on; nothing is sent any more. */
+  abort(): void {
+    this.#broken ??= { kind: 'unreachable', reason: 'the delivery was broken off by ourselves' };
+    this.#association?.abort();
   }
 
   /** Lets the destination go. Whoever waits for the delivery does not wait for its goodbye. */

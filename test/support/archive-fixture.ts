@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { createDiskPackStore } from '#edge-gateway/cache/disk-pack-store.ts';
-import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
+import { createSqliteIndex, type SqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
 import { indexInstances } from '#shared/archive/ingest.ts';
 import { inspectPack } from '#shared/archive/inspect.ts';
 import { keyPartOf, newPackId, packKey } from '#shared/archive/keys.ts';
@@ -25,6 +25,8 @@ export interface ArchiveFixtureOptions {
 
 export interface ArchiveFixture {
   readonly archive: Archive;
+  /** The archive's, with what only a gateway asks. */
+  readonly index: SqliteIndex;
   readonly tenant: string;
   /** In the order in which they were made. */
   readonly packs: readonly PackRef[];
@@ -62,6 +64,7 @@ export async function makeArchive(
   await add(instances);
   return {
     archive,
+    index,
     tenant,
     packs,
     add,

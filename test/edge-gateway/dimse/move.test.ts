@@ -6,8 +6,8 @@ import { connect as connectTcp, createServer, type Server as NetServer, type Soc
 import dimse from 'dcmjs-dimse';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { CommandField } from '#edge-gateway/dimse/command-set.ts';
-import type { DimseEvent } from '#edge-gateway/dimse/events.ts';
 import type { RemoteAe } from '#edge-gateway/dimse/delivery.ts';
+import type { DimseEvent } from '#edge-gateway/dimse/events.ts';
 import { moveBatches } from '#edge-gateway/dimse/move-contexts.ts';
 import { createDimseServer, type DimseServer } from '#edge-gateway/dimse/server.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';

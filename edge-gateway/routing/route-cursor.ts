@@ -1,0 +1,89 @@
+/**
+ * Up to which time all sealed packs have been given to the routes: a small file, so that a pack whose sealing was the last
+ * thing before a crash is found by the next start. Time and not packId, since packs are not sealed in the order of their making.
+ */
+import { mkdir, readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { z } from 'zod';
+import type { Logger } from '#shared/log.ts';
+import { diskFiles, errorCode } from '../cache/files.ts';
+
+const schema = z.object({ sealedUpToMs: z.number() });
+
+export interface RouteCursor {
+  /** As the file had it; undefined: there is none. */
+  readonly atStartMs: number | undefined;
+  /** Remembers a later (or, when the clock was set back, an earlier) time, within a second; never rejects. */
+  move(sealedUpToMs: number): void;
+  /** Forgets it: nothing is routed any more, and what comes meanwhile is not made up for. */
+  remove(): Promise<void>;
+  /** Resolves when the last time is in the file. */
+  close(): Promise<void>;
+}
+
+const SAVE_AFTER_MS = 1_000;
+
+export async function openRouteCursor(path: string, log: Logger): Promise<RouteCursor> {
+  await mkdir(dirname(path), { recursive: true });
+  let saved = await readCursor(path, log);
+  const atStartMs = saved;
+  let wanted = saved;
+  let timer: NodeJS.Timeout | undefined;
+  let saving: Promise<void> = Promise.resolve();
+
+  async function save(): Promise<void> {
+    timer = undefined;
+    const sealedUpToMs = wanted;
+    if (sealedUpToMs === undefined || sealedUpToMs === saved) return;
+    try {
+      await replaceFile(path, Buffer.from(JSON.stringify({ sealedUpToMs })));
+      saved = sealedUpToMs;
+    } catch (error) {
+      // An older time in the file only makes some packs go out once more.
+      log.warn({ err: error }, 'how far routing has come could not be written');
+    }
+  }
+
+  return {
+    atStartMs,
+    move(sealedUpToMs) {
+      wanted = sealedUpToMs;
+      timer ??= setTimeout(() => {
+        saving = saving.then(save);
+      }, SAVE_AFTER_MS).unref();
+    },
+    async remove() {
+      wanted = undefined;
+      await diskFiles.remove(path);
+    },
+    async close() {
+      clearTimeout(timer);
+      await saving;
+      await save();
+    },
+  };
+}
+
+async function readCursor(path: string, log: Logger): Promise<number | undefined> {
+  try {
+    return schema.parse(JSON.parse(await readFile(path, 'utf8'))).sealedUpToMs;
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT')
+      log.warn({ err: error }, 'how far routing has come cannot be read; it goes on from now');
+    return undefined;
+  }
+}
+
+async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.new`;
+  await diskFiles.remove(temporary);
+  const file = await diskFiles.create(temporary);
+  try {
+    await file.write([bytes], 0);
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+  await diskFiles.rename(temporary, path);
+  await diskFiles.syncFolder(dirname(path));
+}
