@@ -162,18 +162,21 @@ export interface Report extends CommitmentResult {
 export class ReportListener implements AsyncDisposable {
   readonly port: number;
   readonly reports: Report[] = [];
+  /** Called with each report before it is answered. */
+  readonly #onReport: (report: Report) => Promise<void>;
   /** Answered to the next reports, one after the other; then Success. */
   readonly answers: number[] = [];
   #server: DimseServer | undefined;
 
-  private constructor(port: number) {
+  private constructor(port: number, onReport: (report: Report) => Promise<void>) {
     this.port = port;
+    this.#onReport = onReport;
   }
 
   /** Not listening yet. */
-  static async create(): Promise<ReportListener> {
+  static async create(onReport = async (_: Report): Promise<void> => {}): Promise<ReportListener> {
     const [port] = await freePorts(1);
-    return new ReportListener(port!);
+    return new ReportListener(port!, onReport);
   }
 
   get peers(): ReadonlyMap<string, CommitmentPeer> {
@@ -190,7 +193,9 @@ export class ReportListener implements AsyncDisposable {
           const result = readCommitmentResult(Buffer.concat(pieces), scope.context.transferSyntaxUid);
           if ('refusal' in result) return result.refusal;
           const { eventTypeId } = request;
-          this.reports.push({ ...result, eventTypeId, callingAeTitle: scope.callingAeTitle });
+          const report = { ...result, eventTypeId, callingAeTitle: scope.callingAeTitle };
+          await this.#onReport(report);
+          this.reports.push(report);
           return { status: this.answers.shift() ?? 0 };
         },
       };
