@@ -79,7 +79,20 @@ export const functions: readonly FunctionRow[] = [
   },
   {
     name: 'gateway',
-    trigger: { kind: 'http', methods: ['POST'], paths: ['/gateway/uploads', '/gateway/uploads/status'] },
+    trigger: {
+      kind: 'http',
+      methods: ['POST'],
+      paths: [
+        '/gateway/uploads',
+        '/gateway/uploads/parts',
+        '/gateway/uploads/complete',
+        '/gateway/uploads/status',
+        '/gateway/search',
+        '/gateway/holdings',
+        '/gateway/instances',
+        '/gateway/reads',
+      ],
+    },
     memoryMb: 512,
     timeoutSeconds: 30,
     grants: { index: 'write', packs: 'presign' },

@@ -7,11 +7,19 @@ import type { z } from 'zod';
 import { packKey } from '#shared/archive/keys.ts';
 import type { Archive } from '#shared/archive/ports.ts';
 import type { PackRecord, PackRef } from '#shared/archive/records.ts';
+import { chooseCoding, encodeBody } from '#shared/dicomweb/content-coding.ts';
 import { ArchiveError, httpStatusOf, isArchiveError } from '#shared/errors.ts';
 import {
+  type CompleteResponse,
+  completeRequest,
+  MAX_PUT_BYTES,
+  type PartsResponse,
+  partsRequest,
   type Receipt,
   type StatusResponse,
   statusRequest,
+  UPLOAD_COMPLETE_PATH,
+  UPLOAD_PARTS_PATH,
   UPLOAD_STATUS_PATH,
   UPLOADS_PATH,
   type UploadAnswer,
@@ -20,9 +28,13 @@ import {
   uploadRequest,
 } from '#shared/gateway-api.ts';
 import type { Logger } from '#shared/log.ts';
+import { completeParts, grantParts, type MultipartUploads, partBytesFor } from './parts.ts';
+import { type GrantRead, readRoutes } from './reads.ts';
 
 const MAX_BODY_BYTES = 1024 * 1024;
 const GRANT_LIFE_MS = 15 * 60 * 1000;
+/** Below it compressing an answer costs more than it saves. */
+const SMALLEST_COMPRESSED_LENGTH = 16 * 1024;
 
 export interface UploadExpectation {
   readonly lengthBytes: number;
@@ -40,30 +52,55 @@ export type GrantUpload = (
 export interface GatewayServiceOptions {
   readonly archive: Archive;
   readonly grantUpload: GrantUpload;
+  readonly grantRead: GrantRead;
+  /** Absent: packs come in one PUT or not at all. */
+  readonly multipart?: MultipartUploads;
   readonly tenantOf: (request: Request) => string;
   readonly nowMs: () => number;
   readonly log: Logger;
 }
 
-/** POST /gateway/uploads and /gateway/uploads/status of gateway-api.ts. Errors: problem details (RFC 9457) with a sentence. */
+/** The POST resources of gateway-api.ts and gateway-read-api.ts. Errors: problem details (RFC 9457) with a sentence. */
 export function createGatewayService(options: GatewayServiceOptions): (request: Request) => Promise<Response> {
-  const routes = { [UPLOADS_PATH]: announce, [UPLOAD_STATUS_PATH]: status } as const;
+  const reading = Object.fromEntries(
+    Object.entries(readRoutes).map(([path, read]) => [
+      path,
+      (own: GatewayServiceOptions, request: Request, tenant: string) =>
+        read(own, (schema) => readBody(request, schema), tenant),
+    ]),
+  );
+  const routes = {
+    [UPLOADS_PATH]: announce,
+    [UPLOAD_PARTS_PATH]: parts,
+    [UPLOAD_COMPLETE_PATH]: complete,
+    [UPLOAD_STATUS_PATH]: status,
+    ...reading,
+  } as const;
   return async (request) => {
     try {
       const route = Object.entries(routes).find(([path]) => new URL(request.url).pathname === path)?.[1];
       if (route === undefined) throw new ArchiveError('not-found', 'There is no such resource below /gateway.');
       if (request.method !== 'POST') throw new ArchiveError('method-not-allowed', 'Use POST.');
-      const answer = await route(options, request, options.tenantOf(request));
-      return Response.json(answer, { headers: { 'Cache-Control': 'no-store' } });
+      return answered(request, await route(options, request, options.tenantOf(request)));
     } catch (error) {
       return problem(error, options.log);
     }
   };
 }
 
+function answered(request: Request, answer: unknown): Response {
+  const text = JSON.stringify(answer);
+  const headers = new Headers({ 'Content-Type': 'application/json', 'Cache-Control': 'no-store' });
+  const coding =
+    text.length < SMALLEST_COMPRESSED_LENGTH ? undefined : chooseCoding(request.headers.get('accept-encoding'));
+  if (coding === undefined) return new Response(text, { headers });
+  headers.set('Content-Encoding', coding);
+  return new Response(encodeBody(new Blob([text]).stream(), coding), { headers });
+}
+
 async function announce(options: GatewayServiceOptions, request: Request, tenant: string): Promise<UploadResponse> {
-  const { packs } = await readBody(request, uploadRequest);
-  const answers = await Promise.all(packs.map((pack) => answerFor(options, tenant, pack)));
+  const { packs, multipart } = await readBody(request, uploadRequest);
+  const answers = await Promise.all(packs.map((pack) => answerFor(options, tenant, pack, multipart)));
   return { serverTimeMs: options.nowMs(), packs: answers };
 }
 
@@ -71,6 +108,7 @@ async function answerFor(
   options: GatewayServiceOptions,
   tenant: string,
   pack: UploadRequest['packs'][number],
+  wish: UploadRequest['multipart'],
 ): Promise<UploadAnswer> {
   const { packId, lengthBytes, sha256, instanceCount } = pack;
   const ref: PackRef = { studyInstanceUid: pack.studyInstanceUid, seriesInstanceUid: pack.seriesInstanceUid, packId };
@@ -98,10 +136,24 @@ async function answerFor(
     const settled = settledAnswer(known);
     if (settled !== undefined) return settled;
   }
+  const key = packKey(tenant, ref);
+  if (wish !== undefined && options.multipart !== undefined && lengthBytes > Math.min(wish.aboveBytes, MAX_PUT_BYTES)) {
+    const partBytes = partBytesFor(lengthBytes, wish.partBytes);
+    const upload = await options.multipart.begin(key, { lengthBytes, partBytes });
+    return upload === 'exists' ? { kind: 'stored', packId } : { kind: 'parts', packId, ...upload };
+  }
+  if (lengthBytes > MAX_PUT_BYTES)
+    throw new ArchiveError('too-large', 'A pack of this length comes in parts only; both sides must know how.');
   const expiresAtMs = nowMs + GRANT_LIFE_MS;
-  const grant = await options.grantUpload(packKey(tenant, ref), { lengthBytes, sha256, expiresAtMs });
+  const grant = await options.grantUpload(key, { lengthBytes, sha256, expiresAtMs });
   return { kind: 'put', packId, ...grant, expiresAtMs };
 }
+
+const parts = async (options: GatewayServiceOptions, request: Request, tenant: string): Promise<PartsResponse> =>
+  grantParts(options, await readBody(request, partsRequest), tenant);
+
+const complete = async (options: GatewayServiceOptions, request: Request, tenant: string): Promise<CompleteResponse> =>
+  completeParts(options, await readBody(request, completeRequest), tenant);
 
 async function status(options: GatewayServiceOptions, request: Request, tenant: string): Promise<StatusResponse> {
   const { packs } = await readBody(request, statusRequest);

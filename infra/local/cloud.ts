@@ -23,7 +23,8 @@ import { createRenderPool } from '#shared/imaging/render-pool.ts';
 import type { Logger } from '#shared/log.ts';
 import { type FunctionRow, functions } from '../functions.ts';
 import { createObjectStore } from './object-store.ts';
-import { startPipeline } from './pipeline.ts';
+import { createPartStore } from './part-store.ts';
+import { type Pipeline, startPipeline } from './pipeline.ts';
 import { createSignedUrls, OBJECTS_PATH } from './signed-urls.ts';
 
 export interface LocalCloudOptions {
@@ -45,6 +46,7 @@ export interface LocalCloud {
 type Service = (request: Request) => Promise<Response>;
 type HttpRow = FunctionRow & { trigger: { kind: 'http' } };
 
+const SWEEP_INTERVAL_MS = 60 * 60 * 1000;
 const RENDER_THREADS = 2;
 const RENDER_TIMEOUT_MS = 10_000;
 const RENDER_MEMORY_MB = 1024;
@@ -55,7 +57,8 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
   const tenantOf = (): string => options.tenant;
   mkdirSync(folder, { recursive: true });
   const index = await createSqliteIndex({ file: join(folder, 'index.sqlite'), inWorker: true });
-  const archive: Archive = { index, packs: createDiskPackStore({ root: join(folder, 'packs') }) };
+  const packs = createDiskPackStore({ root: join(folder, 'packs') });
+  const archive: Archive = { index, packs };
   const queue = createSqliteQueue<PackArrived>({ file: join(folder, 'queue.sqlite') });
   const renderPool = createRenderPool({
     threads: RENDER_THREADS,
@@ -65,32 +68,33 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
   let url = '';
   const urls = createSignedUrls(folder, () => url);
 
-  const dicomweb = { archive, tenantOf, render: renderPool.render, log };
-  const grantUpload = async (...args: Parameters<typeof urls.signPut>) => urls.signPut(...args);
-  const httpServices: Record<HttpRow['name'] & ('search' | 'render' | 'retrieve' | 'gateway'), Service> = {
-    search: createSearchService(dicomweb),
-    render: createRenderService(dicomweb),
-    retrieve: createRetrieveService(dicomweb),
-    gateway: createGatewayService({ archive, grantUpload, tenantOf, nowMs, log }),
-  };
-  const steps = { ingest: createIngestStep({ archive, nowMs, log }) };
-
-  const pipelines = functions.flatMap((row) => {
-    if (row.trigger.kind !== 'queue') return [];
-    return [
-      startPipeline({
-        queue,
-        step: steps.ingest,
-        batch: row.trigger.batch,
-        log: log.child({ function: row.name }),
-      }),
-    ];
-  });
+  const pipelines: Pipeline[] = [];
   const arrived = async (message: PackArrived): Promise<void> => {
     await queue.send(message);
     for (const pipeline of pipelines) pipeline.wake();
   };
+  const multipart = createPartStore({ folder: join(folder, 'uploads'), packs, urls, arrived, nowMs, log });
 
+  const dicomweb = { archive, tenantOf, render: renderPool.render, log };
+  const grantUpload = async (...args: Parameters<typeof urls.signPut>) => urls.signPut(...args);
+  const grantRead = async (...args: Parameters<typeof urls.signGet>) => urls.signGet(...args);
+  const httpServices: Record<HttpRow['name'] & ('search' | 'render' | 'retrieve' | 'gateway'), Service> = {
+    search: createSearchService(dicomweb),
+    render: createRenderService(dicomweb),
+    retrieve: createRetrieveService(dicomweb),
+    gateway: createGatewayService({ archive, grantUpload, grantRead, multipart, tenantOf, nowMs, log }),
+  };
+  const steps = { ingest: createIngestStep({ archive, nowMs, log }) };
+
+  for (const row of functions) {
+    if (row.trigger.kind !== 'queue') continue;
+    const { batch } = row.trigger;
+    pipelines.push(startPipeline({ queue, step: steps.ingest, batch, log: log.child({ function: row.name }) }));
+  }
+  const sweep = (): Promise<void> =>
+    multipart.sweep().catch((error: unknown) => log.warn({ err: error }, 'uploads could not be looked through'));
+  await sweep();
+  const sweeping = setInterval(sweep, SWEEP_INTERVAL_MS).unref();
   const app = new Hono({ strict: false }); // with a slash at the end too, as the Service itself
   for (const row of functions) {
     if (row.trigger.kind !== 'http') continue;
@@ -99,7 +103,7 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
   }
   app.all('/dicomweb/*', (context) => httpServices.retrieve(context.req.raw));
   app.all('/gateway/*', (context) => httpServices.gateway(context.req.raw));
-  const objects = createObjectStore({ packs: archive.packs, urls, arrived, nowMs, log });
+  const objects = createObjectStore({ packs, urls, parts: multipart, arrived, nowMs, log });
   app.all(`${OBJECTS_PATH}*`, (context) => objects(context.req.raw));
   const viewer = createViewerPages(options.viewer);
   app.all('*', (context) => viewer(context.req.raw));
@@ -113,6 +117,7 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
     archive,
     async close() {
       await server.close();
+      clearInterval(sweeping);
       await Promise.all(pipelines.map((pipeline) => pipeline.close()));
       await renderPool.close();
       await queue.close();

@@ -1,6 +1,6 @@
 /**
  * Presigned URLs of the local store: what S3's SigV4 does, with one key of this machine. A URL lets its holder do one
- * thing: PUT one object of one length and one SHA-256, before it expires. Changing any of these voids the signature.
+ * thing before it expires: PUT one object of one length and one SHA-256, or GET one. Changing any of these voids the signature.
  */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -18,6 +18,10 @@ export interface SignedUrls {
    * Errors: `forbidden` with a sentence, `bad-request` for a missing length.
    */
   verifyPut(url: URL, headers: Headers, nowMs: number): { key: string; lengthBytes: number; sha256: string };
+  /** Ranges are the holder's choice. */
+  signGet(key: string, expiresAtMs: number): { url: string; headers: Record<string, string> };
+  /** The key that the URL of a GET gives. Error `forbidden`. */
+  verifyGet(url: URL, nowMs: number): { key: string };
 }
 
 /** The key that signs lies in the data folder and is made at first start. */
@@ -27,7 +31,27 @@ export function createSignedUrls(dataFolder: string, origin: () => string): Sign
     const text = ['PUT', key, query.get('expires'), query.get('length'), query.get('sha256')].join('\n');
     return createHmac('sha256', secret).update(text).digest('hex');
   };
+  const readSignatureOf = (key: string, query: URLSearchParams): string =>
+    createHmac('sha256', secret)
+      .update(['GET', key, query.get('expires')].join('\n'))
+      .digest('hex');
   return {
+    signGet(key, expiresAtMs) {
+      const query = new URLSearchParams({ expires: String(expiresAtMs) });
+      query.set('signature', readSignatureOf(key, query));
+      return { url: `${origin()}${OBJECTS_PATH}${pathOf(key)}?${query}`, headers: {} };
+    },
+    verifyGet(url, nowMs) {
+      const key = decodeKey(url.pathname.slice(OBJECTS_PATH.length));
+      if (!isSame(url.searchParams.get('signature') ?? '', readSignatureOf(key, url.searchParams)))
+        throw new ArchiveError(
+          'forbidden',
+          'The signature does not fit this method, key and expiry; ask for a new grant.',
+        );
+      if (!(nowMs < Number(url.searchParams.get('expires'))))
+        throw new ArchiveError('forbidden', 'The grant has expired; ask for a new one.');
+      return { key };
+    },
     signPut(key, { lengthBytes, sha256, expiresAtMs }) {
       const query = new URLSearchParams({ expires: String(expiresAtMs), length: String(lengthBytes), sha256 });
       query.set('signature', signatureOf(key, query));
@@ -63,6 +87,14 @@ export function createSignedUrls(dataFolder: string, origin: () => string): Sign
       return { key, lengthBytes, sha256 };
     },
   };
+}
+
+const pathOf = (key: string): string => key.split('/').map(encodeURIComponent).join('/');
+
+/** In the same time whatever is wrong. */
+function isSame(given: string, right: string): boolean {
+  const [a, b] = [Buffer.from(given, 'utf8'), Buffer.from(right, 'utf8')];
+  return a.length === b.length && timingSafeEqual(a, b);
 }
 
 function decodeKey(path: string): string {

@@ -114,7 +114,7 @@ describe('what a grant does not allow', () => {
     ],
     ['another checksum header', (url, headers) => put(url, { ...headers, 'x-amz-checksum-sha256': 'AAAA' }), 403],
     ['another method', (url, headers) => put(url, headers, body, 'DELETE'), 405],
-    ['reading', (url, headers) => put(url, headers, body, 'GET'), 405],
+    ['reading', (url, headers) => put(url, headers, body, 'GET'), 403],
   ])('%s', async (_, attempt, status) => {
     const { url, headers } = grant();
     const response = await attempt(url, headers);
@@ -122,5 +122,46 @@ describe('what a grant does not allow', () => {
     expect(await sentence(response)).toMatch(/[a-z]{3}.*\.$/);
     expect(await packs.head(key)).toBeUndefined();
     expect(arrived).toEqual([]);
+  });
+});
+
+describe('a granted GET', () => {
+  const get = (url: string, headers: Record<string, string> = {}): Promise<Response> =>
+    put(url, headers, new Uint8Array(), 'GET');
+  const stored = async (): Promise<string> => {
+    await packs.create(key, body, { lengthBytes: body.length, sha256 });
+    return urls.signGet(key, 2_000).url;
+  };
+
+  it('gives the object, whole or a range of it', async () => {
+    const url = await stored();
+    const whole = await get(url);
+    expect([whole.status, whole.headers.get('content-length')]).toEqual([200, String(body.length)]);
+    expect(Buffer.from(await whole.arrayBuffer())).toEqual(body);
+    for (const [range, from, to] of [
+      ['bytes=4-8', 4, 9],
+      ['bytes=10-', 10, body.length],
+      ['bytes=-3', body.length - 3, body.length],
+    ] as const) {
+      const part = await get(url, { range });
+      expect([part.status, part.headers.get('content-range')]).toEqual([206, `bytes ${from}-${to - 1}/${body.length}`]);
+      expect(Buffer.from(await part.arrayBuffer())).toEqual(body.subarray(from, to));
+    }
+    expect((await get(url, { range: 'bytes=900-' })).status).toBe(416);
+    expect(arrived).toEqual([]);
+  });
+
+  it('gives nothing else, not later, and does nothing else', async () => {
+    const url = await stored();
+    const other = key.replace(/1\.zip$/, '2.zip');
+    expect((await get(urls.signGet(other, 2_000).url)).status).toBe(404);
+    expect((await get(url.replace('1.2.3.4', '1.2.3.5'))).status).toBe(403);
+    expect((await get(url.replace('1.zip', '1.manifest.zst'))).status).toBe(403);
+    expect((await get(url.replace('expires=2000', 'expires=9000'))).status).toBe(403);
+    expect((await get(url.slice(0, -1))).status).toBe(403);
+    expect((await put(url, {})).status).toBe(403);
+    expect((await put(url, {}, body, 'DELETE')).status).toBe(405);
+    nowMs = 2_000;
+    expect((await get(url)).status).toBe(403);
   });
 });
