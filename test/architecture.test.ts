@@ -84,13 +84,13 @@ describe('who may import whom', () => {
     ).toEqual([]);
   });
 
-  it('keeps the way of the bytes free of the cloud: nothing in dimse/ or cache/ imports upload/', () => {
+  it('keeps the way of the bytes free of the cloud: nothing in dimse/ or cache/ imports upload/ or recall/', () => {
     expect(
       violations(
         (s, _, path) =>
           !(below(s.path, 'edge-gateway/dimse') || below(s.path, 'edge-gateway/cache')) ||
           path === undefined ||
-          !below(path, 'edge-gateway/upload'),
+          !(below(path, 'edge-gateway/upload') || below(path, 'edge-gateway/recall')),
       ),
     ).toEqual([]);
   });

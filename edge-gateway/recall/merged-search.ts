@@ -1,0 +1,80 @@
+/**
+ * Searching here and in the cloud, page by page: who reads on gets the next matches of the same merge, so that reading a long list
+ * costs what is in it, and whoever jumps to the middle of one pays for what he skips. While the cloud is away what is here is
+ * answered at once, with a sentence about what could not be asked.
+ */
+import type { ArchiveIndex } from '#shared/archive/ports.ts';
+import { checkQuery, type Query, type SearchPage } from '#shared/archive/query.ts';
+import { isArchiveError } from '#shared/errors.ts';
+import { keyToWire, MAX_MATCHES_PER_PAGE } from '#shared/gateway-read-api.ts';
+import type { Logger } from '#shared/log.ts';
+import type { CloudLine } from './cloud-line.ts';
+import type { CloudReader } from './cloud-reader.ts';
+import { SearchMerge } from './search-merge.ts';
+
+export interface MergedSearchOptions {
+  readonly index: Pick<ArchiveIndex, 'search'>;
+  readonly cloud: Pick<CloudReader, 'search'>;
+  readonly line: CloudLine;
+  readonly nowMs: () => number;
+  readonly log: Logger;
+}
+
+/** Answers as ArchiveIndex.search does, `incomplete` where the cloud did not answer. */
+export type MergedSearch = (tenant: string, query: Query) => Promise<SearchPage>;
+
+/** Merges that somebody may read on from; each holds two pages at most. */
+const MAX_OPEN_MERGES = 16;
+const OPEN_MS = 60_000;
+/** What C-FIND and QIDO-RS say of it. */
+export const cloudNotAsked = 'The cloud archive could not be asked; what is not on this gateway may be missing';
+
+export function createMergedSearch({ index, cloud, line, nowMs, log }: MergedSearchOptions): MergedSearch {
+  /** By query and the offset that comes next; the one used last is the last. */
+  const open = new Map<string, { readonly merge: SearchMerge; readonly untilMs: number }>();
+
+  async function ask(query: Query): Promise<SearchPage> {
+    try {
+      const { matches, more } = await line.ask((signal) => cloud.search(query, signal));
+      return { matches: matches as SearchPage['matches'], more };
+    } catch (error) {
+      if (!isArchiveError(error)) throw error;
+      if (error.code === 'unavailable') return { matches: [], more: false, incomplete: cloudNotAsked };
+      log.warn({ err: error }, 'the cloud refused a search');
+      return { matches: [], more: false, incomplete: `${cloudNotAsked}: ${error.message}` };
+    }
+  }
+
+  function take(name: string): SearchMerge | undefined {
+    const found = open.get(name);
+    open.delete(name);
+    return found !== undefined && nowMs() < found.untilMs ? found.merge : undefined;
+  }
+
+  function keep(name: string, merge: SearchMerge): void {
+    open.delete(name);
+    open.set(name, { merge, untilMs: nowMs() + OPEN_MS });
+    for (const [oldest] of open) {
+      if (open.size <= MAX_OPEN_MERGES) return;
+      open.delete(oldest);
+    }
+  }
+
+  return async (tenant, query) => {
+    checkQuery(query);
+    const { level, keys, limit, offset } = query;
+    const nameAt = (at: number): string => JSON.stringify([tenant, level, keys.map(keyToWire), at]);
+    let merge = take(nameAt(offset));
+    if (merge === undefined) {
+      merge = new SearchMerge({ tenant, index, cloud: ask }, { level, keys });
+      for (let left = offset; left > 0; ) {
+        const skipped = await merge.take(Math.min(left, MAX_MATCHES_PER_PAGE));
+        left -= skipped.matches.length;
+        if (!skipped.more) break;
+      }
+    }
+    const page = await merge.take(limit);
+    if (page.more) keep(nameAt(offset + page.matches.length), merge);
+    return page;
+  };
+}

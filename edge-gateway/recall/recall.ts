@@ -1,0 +1,68 @@
+/**
+ * The cloud behind the gateway's cache, put together: an Archive that finds what is not here, fetches pack by pack what is asked for,
+ * and keeps it. For everybody who reads: DICOMweb on the LAN, C-FIND, C-MOVE, C-GET, routing. Who writes (receiver, sealing,
+ * uploader, eviction) keeps to the gateway's own index and disk.
+ */
+import type { Archive, ArchiveIndex } from '#shared/archive/ports.ts';
+import type { PackRecord } from '#shared/archive/records.ts';
+import { matchKey } from '#shared/dicom/matching.ts';
+import type { Logger } from '#shared/log.ts';
+import type { DiskPackStore } from '../cache/disk-pack-store.ts';
+import type { PackTurns } from '../cache/pack-turns.ts';
+import { type CloudLineOptions, createCloudLine } from './cloud-line.ts';
+import type { CloudReader } from './cloud-reader.ts';
+import { createMergedSearch } from './merged-search.ts';
+import { createPackFetcher, type FetchTotals } from './pack-fetcher.ts';
+import { createRecallIndex } from './recall-index.ts';
+import { createRecallPacks } from './recall-packs.ts';
+import { createStudyHoldings } from './study-holdings.ts';
+
+export interface RecallOptions {
+  /** The gateway's own. */
+  readonly index: ArchiveIndex;
+  readonly packs: DiskPackStore;
+  readonly turns: PackTurns;
+  readonly cloud: CloudReader;
+  /** Whether so many bytes may be brought to this disk; it may make room for them. */
+  readonly hasRoom: (bytes: number) => Promise<boolean>;
+  readonly nowMs: () => number;
+  readonly log: Logger;
+  /** Of the line to the cloud: for tests. */
+  readonly line?: Pick<CloudLineOptions, 'waitMs' | 'firstProbeMs'>;
+}
+
+export interface Recall {
+  /** Closing its index closes the gateway's own. */
+  readonly archive: Archive;
+  /** The cloud's copy of an archived pack in place of a damaged one here, in the pack's turn. Rejects when that cannot be done now. */
+  fetchPack(pack: PackRecord): Promise<void>;
+  report(): FetchTotals & { readonly cloudAnswers: boolean };
+  /** Ends questions and downloads. */
+  close(): Promise<void>;
+}
+
+export function createRecall(options: RecallOptions): Recall {
+  const { index, packs, turns, cloud, hasRoom, nowMs, log } = options;
+  const line = createCloudLine({
+    // A study that nobody has: the cheapest question that needs the index to answer.
+    probe: (signal) =>
+      cloud.search({ level: 'study', keys: [matchKey([0x0020000d], 'UI', '0')], limit: 1, offset: 0 }, signal),
+    log,
+    ...options.line,
+  });
+  const holdings = createStudyHoldings({ index, cloud, line, nowMs, log });
+  const mergedSearch = createMergedSearch({ index, cloud, line, nowMs, log });
+  const fetcher = createPackFetcher({ index, packs, turns, cloud, line, hasRoom, nowMs, log });
+  return {
+    archive: {
+      index: createRecallIndex({ index, holdings, mergedSearch, log }),
+      packs: createRecallPacks({ index, packs, fetcher, nowMs }),
+    },
+    fetchPack: (pack) => fetcher.mend(pack),
+    report: () => ({ ...fetcher.totals(), cloudAnswers: line.isUp }),
+    async close() {
+      line.close();
+      await fetcher.close();
+    },
+  };
+}

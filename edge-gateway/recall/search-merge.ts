@@ -1,0 +1,206 @@
+/**
+ * One search over two archives: what is here and what the cloud has, as one list in the port's order, each match once. What matches
+ * here stands where it stands here, what only the cloud has where it stands there, so that no page depends on another. Of a
+ * study or a series in both, the side that counts more instances answers: another gateway may have sent more of it.
+ */
+import type { ArchiveIndex } from '#shared/archive/ports.ts';
+import { inOrder, type Query, type SearchPage, withAvailability } from '#shared/archive/query.ts';
+import type { Level } from '#shared/archive/records.ts';
+import { parseDate } from '#shared/dicom/date-time.ts';
+import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
+import type { MatchKey } from '#shared/dicom/matching.ts';
+import { MAX_MATCHES_PER_PAGE } from '#shared/gateway-read-api.ts';
+
+export type Search = (query: Query) => Promise<SearchPage>;
+
+export interface MergeSources {
+  readonly tenant: string;
+  readonly index: Pick<ArchiveIndex, 'search'>;
+  /** Never rejects: a page that is `incomplete` ends the cloud's part. */
+  readonly cloud: Search;
+}
+
+/** Where a match stands in the port's order. */
+interface Place {
+  /** Of a study, as studies are ordered by it; '' at the other levels. */
+  readonly date: string;
+  readonly name: string;
+}
+
+interface Entry {
+  readonly match: DicomJson;
+  readonly place: Place;
+}
+
+/** What has been read of one side and not been shown, in its order. */
+interface Side {
+  waiting: Entry[];
+  /** Of the next page. */
+  offset: number;
+  more: boolean;
+  /** How far it has been read: whatever comes stands behind it. Undefined before the first page. */
+  readTo: Place | undefined;
+}
+
+const unread = (): Side => ({ waiting: [], offset: 0, more: true, readTo: undefined });
+
+const uidTags: Readonly<Record<Level, readonly [key: string, tag: number]>> = {
+  study: ['0020000D', 0x0020000d],
+  series: ['0020000E', 0x0020000e],
+  instance: ['00080018', 0x00080018],
+};
+const countTags: Readonly<Record<Level, string | undefined>> = {
+  study: '00201208',
+  series: '00201209',
+  // One instance is as many here as there, and here it is at hand.
+  instance: undefined,
+};
+
+export class SearchMerge {
+  readonly #sources: MergeSources;
+  readonly #query: Pick<Query, 'level' | 'keys'>;
+  readonly #here = unread();
+  readonly #there = unread();
+  #incomplete: string | undefined;
+
+  constructor(sources: MergeSources, query: Pick<Query, 'level' | 'keys'>) {
+    this.#sources = sources;
+    this.#query = query;
+  }
+
+  /** The next matches behind those that were taken before. Errors: those of the local search. */
+  async take(limit: number): Promise<SearchPage> {
+    const matches: DicomJson[] = [];
+    // One more than is wanted says whether there is more.
+    for (;;) {
+      await this.#read(limit + 1);
+      const side = this.#next();
+      if (side === undefined || matches.length === limit) {
+        const page = { matches, more: side !== undefined };
+        return this.#incomplete === undefined ? page : { ...page, incomplete: this.#incomplete };
+      }
+      matches.push((side.waiting.shift() as Entry).match);
+    }
+  }
+
+  /** The side that has the next match; undefined at the end of both. */
+  #next(): Side | undefined {
+    const [here] = this.#here.waiting;
+    const [there] = this.#there.waiting;
+    if (there === undefined) return here === undefined ? undefined : this.#here;
+    return here === undefined || isBefore(there.place, here.place) ? this.#there : this.#here;
+  }
+
+  /** Reads on until it is clear what comes next: the cloud's side only as far as what is here reaches. */
+  async #read(wanted: number): Promise<void> {
+    const limit = Math.min(wanted, MAX_MATCHES_PER_PAGE);
+    const [here, there] = [this.#here, this.#there];
+    const isFirst = there.readTo === undefined && there.more;
+    if (here.waiting.length === 0 && here.more)
+      await Promise.all([this.#readHere(limit), ...(isFirst ? [this.#readThere(limit)] : [])]);
+    while (there.waiting.length === 0 && there.more && isBehind(here.waiting[0]?.place, there.readTo))
+      await this.#readThere(limit);
+  }
+
+  async #readHere(limit: number): Promise<void> {
+    const { level } = this.#query;
+    const { tenant, index } = this.#sources;
+    const matches = await this.#page(this.#here, limit, (query) => index.search(tenant, query));
+    const twins = countTags[level] === undefined ? [] : await this.#among(matches, (query) => this.#ask(query));
+    const twinOf = new Map(twins.map((twin) => [nameOf(level, twin), twin]));
+    this.#here.waiting = matches.map((match) => {
+      const place = placeOf(level, match);
+      const twin = twinOf.get(place.name);
+      const isMore = twin !== undefined && countOf(level, twin) > countOf(level, match);
+      return { place, match: isMore ? asFromCloud(twin) : match };
+    });
+  }
+
+  async #readThere(limit: number): Promise<void> {
+    const { level } = this.#query;
+    const { tenant, index } = this.#sources;
+    const matches = await this.#page(this.#there, limit, (query) => this.#ask(query));
+    const known = await this.#among(matches, (query) => index.search(tenant, query));
+    const names = new Set(known.map((match) => nameOf(level, match)));
+    this.#there.waiting = matches
+      .map((match) => ({ place: placeOf(level, match), match: asFromCloud(match) }))
+      .filter(({ place }) => !names.has(place.name));
+  }
+
+  async #page(side: Side, limit: number, search: Search): Promise<readonly DicomJson[]> {
+    const { matches, more } = await search({ ...this.#query, limit, offset: side.offset });
+    const last = matches.at(-1);
+    side.offset += matches.length;
+    side.more = more && last !== undefined;
+    if (last !== undefined) side.readTo = placeOf(this.#query.level, last);
+    return matches;
+  }
+
+  async #ask(query: Query): Promise<SearchPage> {
+    if (this.#incomplete !== undefined) return { matches: [], more: false };
+    const page = await this.#sources.cloud(query);
+    this.#incomplete ??= page.incomplete;
+    return page;
+  }
+
+  /** Which of these the other side has as matches of the same query. */
+  async #among(matches: readonly DicomJson[], search: Search): Promise<readonly DicomJson[]> {
+    const { level, keys } = this.#query;
+    const [name, tag] = uidTags[level];
+    const uids = [...new Set(matches.map((match) => String(match[name]?.Value?.[0] ?? '')))].filter(isListed);
+    if (uids.length === 0) return [];
+    const key: MatchKey = { path: [tag], vr: 'UI', text: uids.join('\\'), condition: { kind: 'values', values: uids } };
+    const found: DicomJson[] = [];
+    for (let more = true; more; ) {
+      // A UID may stand in several studies, so that there can be more matches than UIDs.
+      const page = await search({ level, keys: [key, ...keys], limit: MAX_MATCHES_PER_PAGE, offset: found.length });
+      found.push(...page.matches);
+      more = page.more && page.matches.length > 0;
+    }
+    return found;
+  }
+}
+
+/** Tells it from all others of its level. */
+function nameOf(level: Level, match: DicomJson): string {
+  const uid = (key: string): string => String(match[key]?.Value?.[0] ?? '');
+  if (level === 'study') return uid('0020000D');
+  const series = `${uid('0020000D')}\n${uid('0020000E')}`;
+  return level === 'series' ? series : `${series}\n${uid('00080018')}`;
+}
+
+function countOf(level: Level, match: DicomJson): number {
+  const tag = countTags[level];
+  return tag === undefined ? 0 : Number(match[tag]?.Value?.[0] ?? 0);
+}
+
+/** What the cloud can give at once has to come from there. */
+function asFromCloud(match: DicomJson): DicomJson {
+  const availability = match['00080056']?.Value?.[0];
+  return inOrder(
+    withAvailability(match, availability === 'OFFLINE' || availability === 'UNAVAILABLE' ? availability : 'NEARLINE'),
+  );
+}
+
+/** Can be one of a list of UIDs; what cannot stands twice when both sides have it. */
+const isListed = (uid: string): boolean => uid !== '' && !/[\\,*?]/.test(uid);
+
+const placeOf = (level: Level, match: DicomJson): Place => ({
+  date: level === 'study' ? dateOf(match) : '',
+  name: nameOf(level, match),
+});
+
+/** The order of ArchiveIndex.search: newest first, then by UID. */
+const isBefore = (a: Place, b: Place): boolean => (a.date === b.date ? a.name < b.name : a.date > b.date);
+
+/** Whether something could still come that stands before `place`; nothing stands behind the end of a list. */
+const isBehind = (place: Place | undefined, readTo: Place | undefined): boolean =>
+  place === undefined || readTo === undefined || isBefore(readTo, place);
+
+/** `YYYYMMDD`; '' without one; a list, which is looked at first, before all dates. */
+function dateOf(match: DicomJson): string {
+  const values = (match['00080020']?.Value ?? []).filter((value) => value !== null);
+  if (values.length > 1) return '~';
+  const [value] = values;
+  return typeof value === 'string' ? (parseDate(value.trim())?.from ?? '') : '';
+}
