@@ -42,6 +42,7 @@ export class Connections {
   readonly #waiting = new Set<Connection>();
   #whenEmpty: (() => void) | undefined;
   #cutCount = 0;
+  #cutAddress = '';
 
   constructor(limits: ConnectionLimits) {
     this.#limits = limits;
@@ -51,11 +52,11 @@ export class Connections {
     return this.#all.size;
   }
 
-  /** Connections cut since the last time that this was asked. */
-  takeCutCount(): number {
-    const count = this.#cutCount;
+  /** Connections cut since the last time that this was asked, and whose the last one was. */
+  takeCut(): { readonly count: number; readonly address: string } {
+    const cut = { count: this.#cutCount, address: this.#cutAddress };
     this.#cutCount = 0;
-    return count;
+    return cut;
   }
 
   /** Counts a connection until its socket has closed. Undefined: there were too many, and it is cut. */
@@ -65,17 +66,16 @@ export class Connections {
     const { maxWaiting, maxAssociationsPerAddress } = this.#limits;
     let fromAddress = 0;
     for (const { address } of this.#waiting) if (address === connection.address) fromAddress++;
+    // Of one below TLS nobody else listens; that it has closed is all there is to know.
+    socket.on('error', () => {});
     if (socket.remotePort === undefined || fromAddress >= maxAssociationsPerAddress) {
-      this.#cut(connection, socket);
+      this.#cut(connection);
       return undefined;
     }
-    if (this.#waiting.size >= maxWaiting) {
-      const [oldest] = this.#waiting;
-      if (oldest !== undefined) {
-        this.#waiting.delete(oldest);
-        this.#cutCount++;
-        oldest.destroy();
-      }
+    const [oldest] = this.#waiting;
+    if (oldest !== undefined && this.#waiting.size >= maxWaiting) {
+      this.#waiting.delete(oldest);
+      this.#cut(oldest);
     }
     this.#all.set(key, connection);
     this.#waiting.add(connection);
@@ -87,9 +87,9 @@ export class Connections {
     return connection;
   }
 
-  #cut(connection: Connection, socket: Socket): void {
-    if (socket.remotePort !== undefined) this.#cutCount++;
-    socket.on('error', () => {});
+  #cut(connection: Connection): void {
+    this.#cutCount++;
+    this.#cutAddress = connection.address;
     connection.destroy();
   }
 

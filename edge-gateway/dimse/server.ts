@@ -180,7 +180,7 @@ export async function createDimseServer(options: DimseServerOptions): Promise<Di
   await listen(server, options.host, options.port);
   const servers: Server[] = [server];
   /** Since the last look at the clock: a flood of connections must not become a flood of log lines. */
-  let failedHandshakes = 0;
+  let failed = { count: 0, address: '', code: '' };
   if (options.tls !== undefined) {
     const secure = createTlsListener(options.tls, {
       handshakeTimeoutMs: limits.handshakeTimeoutMs,
@@ -190,8 +190,8 @@ export async function createDimseServer(options: DimseServerOptions): Promise<Di
         if (connection === undefined) socket.destroy();
         else open(socket, connection, verifiedSubjects(socket));
       },
-      onFailed: () => {
-        failedHandshakes++;
+      onFailed: (address, code) => {
+        failed = { count: failed.count + 1, address, code };
       },
     });
     servers.push(secure);
@@ -205,16 +205,16 @@ export async function createDimseServer(options: DimseServerOptions): Promise<Di
     one.on('error', (error) => log.error({ err: error }, 'a connection could not be accepted'));
   const clock = watchTime(limits, (nowMs) => {
     connections.each(({ association }) => association?.checkTime(nowMs));
-    const cut = connections.takeCutCount();
-    if (cut > 0) {
-      log.warn({ cut, connections: connections.count }, 'connections cut: far too many are open');
-      report({ kind: 'connections-cut', why: 'too-many', count: cut });
+    const cut = connections.takeCut();
+    if (cut.count > 0) {
+      log.warn({ ...cut, connections: connections.count }, 'connections cut: far too many are open');
+      report({ kind: 'connections-cut', why: 'too-many', count: cut.count });
     }
-    if (failedHandshakes > 0) {
-      log.warn({ failed: failedHandshakes }, 'TLS handshakes failed: check versions, suites and certificates');
-      report({ kind: 'connections-cut', why: 'handshake-failed', count: failedHandshakes });
+    if (failed.count > 0) {
+      log.warn({ ...failed }, 'TLS handshakes failed: check versions, suites and certificates');
+      report({ kind: 'connections-cut', why: 'handshake-failed', count: failed.count });
     }
-    failedHandshakes = 0;
+    failed = { count: 0, address: '', code: '' };
   });
   let closing: Promise<void> | undefined;
   return {

@@ -18,7 +18,7 @@ import {
 } from 'node:tls';
 import { ArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
-import { hasSubject } from './peers.ts';
+import { hasSubject, plainAddress } from './peers.ts';
 
 /** RFC 9325 §4.2 and RFC 8446 §9.1, with ChaCha20-Poly1305 for machines without AES instructions. */
 export const CIPHER_SUITES = [
@@ -172,7 +172,7 @@ export interface TlsListenerEvents {
   readonly onConnection: (socket: Socket) => void;
   readonly onSecure: (socket: TLSSocket) => void;
   /** No handshake came of it, whatever it was: plain text, an old version, no certificate, silence. It is closed. */
-  readonly onFailed: () => void;
+  readonly onFailed: (address: string, code: string) => void;
 }
 
 /** A server that does not listen yet; takes renewed certificates by itself. Error `bad-request`: see `clientCertificate`. */
@@ -191,10 +191,11 @@ export function createTlsListener(options: TlsListenerOptions, events: TlsListen
   identity.onRenewed((credentials) => server.setSecureContext({ ...profile, ...credentials }));
   server.on('connection', (socket) => events.onConnection(socket));
   server.on('secureConnection', (socket) => events.onSecure(socket));
-  server.on('tlsClientError', (_error, socket) => {
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+    const address = plainAddress(socket.remoteAddress ?? '');
     // A handshake that has timed out is left open by Node.
     socket.destroy();
-    events.onFailed();
+    events.onFailed(address, error.code ?? '');
   });
   return server;
 }
