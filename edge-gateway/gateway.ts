@@ -18,16 +18,20 @@ import { startCommitments } from './commitment/commitments.ts';
 import { commitmentPeers } from './commitment/deliveries.ts';
 import { createDiskDigest } from './commitment/disk-digest.ts';
 import { createDecompressor } from './dimse/decompressor.ts';
+import type { DimseEvent } from './dimse/events.ts';
 import { createPeerBook } from './dimse/peer-book.ts';
 import { createDimseServer } from './dimse/server.ts';
 import { loadTlsIdentity } from './dimse/tls.ts';
 import { serveHttp } from './http/host.ts';
 import { createLan } from './http/lan.ts';
 import { createMetrics } from './metrics.ts';
+import { createCloudReader } from './recall/cloud-reader.ts';
+import { createRecall } from './recall/recall.ts';
 import { createRouter, type Router } from './routing/router.ts';
 import type { EdgeSettings } from './settings.ts';
 import { createThroughput } from './throughput.ts';
 import { createCloudClient } from './upload/cloud-client.ts';
+import { ServerClock } from './upload/server-clock.ts';
 import { startUploader, type Uploader } from './upload/uploader.ts';
 
 export const VERSION = '0.1.0';
@@ -37,6 +41,7 @@ export interface Gateway {
   /** Undefined: no TLS. */
   readonly dicomTlsPort: number | undefined;
   readonly httpPort: number;
+  /** What is here, without the cloud. */
   readonly archive: Archive;
   /** Lets running stores finish and seals what is open; what is not uploaded yet is taken up by the next start. */
   close(): Promise<void>;
@@ -66,7 +71,17 @@ export async function startGateway(
     log: log.child({ part: 'cache' }),
     ...(crashPoint === undefined ? {} : { crashPoint }),
   });
-  const archive: Archive = { index, packs: cache.packs };
+  // For who reads: what is not here comes from the cloud.
+  const recall = createRecall({
+    index,
+    packs,
+    reads: cache.packs,
+    turns: cache.turns,
+    cloud: createCloudReader(settings.cloudUrl),
+    hasRoom: cache.makeRoom,
+    nowMs: Date.now,
+    log: log.child({ part: 'recall' }),
+  });
 
   let uploader: Uploader | undefined;
   let receiver: Receiver | undefined;
@@ -90,21 +105,23 @@ export async function startGateway(
     room: cache.room,
     priorities: settings.upload.priorities,
     onSealed: (pack) => {
-      uploader?.wake();
+      uploader?.wake(pack);
       manifests.sealed(pack);
       router?.sealed(pack);
     },
     ...(crashPoint === undefined ? {} : { crashPoint }),
   });
-  const cloud = createCloudClient(settings.cloudUrl);
+  const clock = new ServerClock({ nowMs: Date.now, log: log.child({ part: 'uploader' }) });
+  const cloud = createCloudClient({ cloudUrl: settings.cloudUrl, clock });
   uploader = startUploader({
     tenant,
     archive: { index, packs: cache.uploads },
     cloud,
+    clock,
     log: log.child({ part: 'uploader' }),
     nowMs: Date.now,
     random: Math.random,
-    parallel: settings.upload.parallel,
+    settings: settings.upload,
   });
   const peerBook = createPeerBook(Date.now);
   const metrics = createMetrics();
@@ -119,6 +136,10 @@ export async function startGateway(
       ? undefined
       : loadTlsIdentity({ ...settings.dicomTls, log: log.child({ part: 'tls' }) });
   const decompressor = createDecompressor();
+  const onEvent = (event: DimseEvent): void => {
+    peerBook.note(event);
+    metrics.note(event);
+  };
   const commitments = startCommitments({
     store: createCommitmentStore({ file: join(dataFolder, 'commitments.sqlite'), inWorker: true }),
     disk: createDiskDigest({ pathOf: packs.pathOf, openFolder: openFolderOf(dataFolder) }),
@@ -131,6 +152,7 @@ export async function startGateway(
     nowMs: Date.now,
     random: Math.random,
     log: log.child({ part: 'commitments' }),
+    onEvent,
   });
   // What recovery has sealed before there was a router, it finds itself.
   router = await createRouter({
@@ -141,7 +163,7 @@ export async function startGateway(
     aeTitle: settings.aeTitle,
     tenant,
     index,
-    packs: archive.packs,
+    packs: recall.archive.packs,
     decompressor,
     nowMs: Date.now,
     random: Math.random,
@@ -152,6 +174,7 @@ export async function startGateway(
     pins: [commitments.isPinned, router.isPinned],
     wantManifest: manifests.sealed,
     isBusy,
+    mend: recall,
   });
   const dimse = await createDimseServer({
     host,
@@ -166,7 +189,7 @@ export async function startGateway(
       maxAssociationsPerAddress: settings.maxAssociationsPerAddress,
     },
     queryRetrieve: {
-      archive,
+      archive: recall.archive,
       tenant,
       decompressor,
       remoteAes: settings.remoteAes,
@@ -175,14 +198,11 @@ export async function startGateway(
     },
     storageCommitment: { intake: commitments },
     log: log.child({ part: 'dimse' }),
-    onEvent: (event) => {
-      peerBook.note(event);
-      metrics.note(event);
-    },
+    onEvent,
   });
   const lan = createLan({
     settings,
-    archive,
+    archive: recall.archive,
     receiver,
     inspectEntry: manifests.inspectEntry,
     log: log.child({ part: 'lan' }),
@@ -202,6 +222,7 @@ export async function startGateway(
       throughput,
       connections: () => dimse.connectionCount,
       peers: peerBook.list,
+      commitments: commitments.overview,
     },
     metrics,
   });
@@ -220,13 +241,14 @@ export async function startGateway(
     dicomPort: dimse.port,
     dicomTlsPort: dimse.tlsPort,
     httpPort: web.port,
-    archive,
+    archive: { index, packs: cache.packs },
     async close() {
       await dimse.close();
       await commitments.close();
       tlsIdentity?.close();
       await web.close();
       await lan.close();
+      await recall.close();
       throughput.close();
       metrics.close();
       await manifests.close();

@@ -10,8 +10,9 @@ import { createInstanceTable, type InstanceTable } from './sqlite-instances.ts';
 import { createPackTable, type PackTable } from './sqlite-packs.ts';
 import type { OperationKind } from './sqlite-runner.ts';
 import { type StoredSearchPage, search } from './sqlite-search.ts';
+import { createWaitingPackTable, type WaitingPackTable } from './sqlite-waiting-packs.ts';
 
-export interface IndexEngine extends InstanceTable, AggregateTable, PackTable, CachedPackTable {
+export interface IndexEngine extends InstanceTable, AggregateTable, PackTable, CachedPackTable, WaitingPackTable {
   search(tenant: string, query: Query): StoredSearchPage;
 }
 
@@ -35,6 +36,7 @@ export const indexOperations = {
   listPacks: 'read',
   packsInState: 'read',
   packTotals: 'read',
+  packsToUpload: 'read',
   leastRecentlyUsed: 'read',
   lastEvicted: 'read',
   packsOnDisk: 'read',
@@ -49,6 +51,7 @@ export function createIndexEngine(database: Database): IndexEngine {
     ...createAggregateTable(database),
     ...createPackTable(database),
     ...createCachedPackTable(database),
+    ...createWaitingPackTable(database),
     search: (tenant, query) => search(database, tenant, query),
   };
 }

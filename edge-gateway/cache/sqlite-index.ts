@@ -10,10 +10,13 @@ import type { CachedPackTable } from './sqlite-cached-packs.ts';
 import type { IndexEngine } from './sqlite-engine.ts';
 import type { StoredInstance } from './sqlite-instances.ts';
 import { createLazyExecutor, createLocalExecutor, createWorkerExecutor, type Executor } from './sqlite-rpc.ts';
+import type { WaitingPackTable } from './sqlite-waiting-packs.ts';
 
-/** The port, and what only a cache asks. */
-export type SqliteIndex = ArchiveIndex & {
-  [M in keyof CachedPackTable]: (...args: Parameters<CachedPackTable[M]>) => Promise<ReturnType<CachedPackTable[M]>>;
+/** The port, and what only a cache and an uploader ask. */
+export type SqliteIndex = ArchiveIndex & Asynchronous<CachedPackTable & WaitingPackTable>;
+
+type Asynchronous<T> = {
+  [M in keyof T]: T[M] extends (...args: infer A) => infer R ? (...args: A) => Promise<R> : never;
 };
 
 export interface SqliteIndexOptions {

@@ -5,6 +5,7 @@
  */
 import { availabilityMigration } from './sqlite-availability.ts';
 import { cachedPacksMigration } from './sqlite-cached-packs.ts';
+import { waitingPacksMigration } from './sqlite-waiting-packs.ts';
 
 export const indexMigrations: readonly string[] = [
   `
@@ -100,4 +101,5 @@ export const indexMigrations: readonly string[] = [
   `,
   cachedPacksMigration,
   availabilityMigration,
+  waitingPacksMigration,
 ];

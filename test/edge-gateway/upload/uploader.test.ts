@@ -10,12 +10,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createDiskPackStore } from '#edge-gateway/cache/disk-pack-store.ts';
-import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
+import { createSqliteIndex, type SqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
 import { createCloudClient } from '#edge-gateway/upload/cloud-client.ts';
-import { startUploader, type Uploader } from '#edge-gateway/upload/uploader.ts';
+import { ServerClock } from '#edge-gateway/upload/server-clock.ts';
+import { startUploader, type Uploader, type UploaderOptions } from '#edge-gateway/upload/uploader.ts';
 import { packKey } from '#shared/archive/keys.ts';
 import type { Archive } from '#shared/archive/ports.ts';
-import type { PackRecord, PackState } from '#shared/archive/records.ts';
+import type { PackRecord, PackState, UploadPriority } from '#shared/archive/records.ts';
 import { MAX_PACK_BYTES, type StatusRequest, uploadRequest } from '#shared/gateway-api.ts';
 import { silentLogger } from '#shared/log.ts';
 
@@ -23,7 +24,7 @@ const tenant = 'hospital';
 const bytesOf = (n: number): Buffer => Buffer.alloc(1000 + n, `pack ${n} `);
 
 let folder: string;
-let archive: Archive;
+let archive: { index: SqliteIndex; packs: Archive['packs'] };
 let server: Server;
 let origin: string;
 let uploader: Uploader | undefined;
@@ -34,6 +35,9 @@ let created: number;
 let tricks: ('ok' | '500' | 'cut' | 'cut-after-storing' | 'garbage' | '403')[];
 let receiptSha256: string | undefined;
 let archivedAfterPolls: number;
+/** What the cloud's clock shows, and until when its grants are good. */
+let serverNowMs: () => number;
+let grantExpiresAtMs: () => number;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'archipel-'));
@@ -46,6 +50,8 @@ beforeEach(async () => {
   tricks = [];
   receiptSha256 = undefined;
   archivedAfterPolls = 0;
+  serverNowMs = Date.now;
+  grantExpiresAtMs = () => serverNowMs() + 900_000;
   server = createServer((request, response) => void answer(request, response));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -96,14 +102,14 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
       packId,
       url: `${origin}/objects/${packId}`,
       headers: { 'If-None-Match': '*' },
-      expiresAtMs: 1,
+      expiresAtMs: grantExpiresAtMs(),
     });
-    return json({ serverTimeMs: 0, packs: packs.map(({ packId }) => grant(packId)) });
+    return json({ serverTimeMs: serverNowMs(), packs: packs.map(({ packId }) => grant(packId)) });
   }
   const { packs } = JSON.parse(body.toString()) as StatusRequest;
   const isArchived = archivedAfterPolls-- <= 0;
   return json({
-    serverTimeMs: 0,
+    serverTimeMs: serverNowMs(),
     packs: packs.map(({ packId }) => {
       const object = objects.get(`/objects/${packId}`);
       if (object === undefined || !isArchived) return { kind: 'pending', packId };
@@ -113,7 +119,17 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   });
 }
 
-async function seal(n: number): Promise<PackRecord> {
+const settings: UploaderOptions['settings'] = {
+  parallel: 3,
+  kilobytesPerSecond: undefined,
+  hours: [],
+  partBytes: 16 * 1024 * 1024,
+  multipartAboveBytes: 100 * 1024 * 1024,
+};
+
+type StartOptions = Partial<Omit<UploaderOptions, 'settings'>> & { settings?: Partial<UploaderOptions['settings']> };
+
+async function seal(n: number, priority?: UploadPriority): Promise<PackRecord> {
   const bytes = bytesOf(n);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   const packId = `0197a000-0000-7000-8000-${String(n).padStart(12, '0')}`;
@@ -127,23 +143,26 @@ async function seal(n: number): Promise<PackRecord> {
     lengthBytes: bytes.length,
     sha256,
     createdAtMs: 1,
+    ...(priority === undefined ? {} : { priority }),
   };
   await archive.packs.create(packKey(tenant, record), bytes, { lengthBytes: bytes.length, sha256 });
   await archive.index.createPack(record);
   return record;
 }
 
-function start(options: { resendAfterMs?: number; random?: () => number } = {}): Uploader {
+function start(options: StartOptions = {}): Uploader {
+  const clock = new ServerClock({ nowMs: Date.now, log: silentLogger });
   uploader = startUploader({
     tenant,
     archive,
-    cloud: createCloudClient(origin),
+    cloud: createCloudClient({ cloudUrl: origin, clock }),
+    clock,
     log: silentLogger,
     nowMs: Date.now,
     random: () => 0,
-    parallel: 3,
     statusIntervalMs: 10,
     ...options,
+    settings: { ...settings, ...options.settings },
   });
   return uploader;
 }
