@@ -7,6 +7,7 @@ import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { PackRecord } from '#shared/archive/records.ts';
 import type { Logger } from '#shared/log.ts';
 import type { CommitmentIntake } from '../dimse/commitment.ts';
+import type { DimseEvent } from '../dimse/events.ts';
 import type { CommitmentStore } from './commitment-store.ts';
 import { type CommitmentPeer, Deliveries } from './deliveries.ts';
 import type { DiskDigest } from './disk-digest.ts';
@@ -33,6 +34,8 @@ export interface CommitmentsOptions {
   /** 0 (inclusive) to 1 (exclusive). */
   readonly random: () => number;
   readonly log: Logger;
+  /** Of reports that were taken or given up; must not throw. */
+  readonly onEvent?: (event: DimseEvent) => void;
   readonly timing?: Partial<CommitmentTiming>;
 }
 
@@ -168,13 +171,14 @@ export function startCommitments(options: CommitmentsOptions): Commitments {
     knows: (aeTitle) => options.peerOf(aeTitle) !== undefined,
 
     async accept(request) {
-      const { answer, transactionUid, references, isRepeated } = await store.accept(request, nowMs());
+      const acceptance = await store.accept(request, nowMs());
+      const { answer, transactionUid, references, isRepeated } = acceptance;
       const fields = { requestor: request.requestor, transactionUid };
       if (answer.status !== 0)
         log.warn({ ...fields, status: answer.status }, `storage commitment refused: ${answer.comment}`);
       else log.info({ ...fields, references, isRepeated }, 'storage commitment asked for');
       wake();
-      return answer;
+      return acceptance;
     },
 
     isPinned: ({ packId }) => store.isAwaited(packId),

@@ -7,6 +7,7 @@ import { performance } from 'node:perf_hooks';
 import { isArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
 import { type CommitmentReporter, openCommitmentReporter } from '../dimse/commitment-report.ts';
+import type { DimseEvent } from '../dimse/events.ts';
 import { isWarning, Status } from '../dimse/status.ts';
 import { type ClientTls, type TlsIdentity, type TlsRemote, tlsTo } from '../dimse/tls.ts';
 import type { CommitmentStore } from './commitment-store.ts';
@@ -47,6 +48,7 @@ export interface DeliveriesOptions {
   readonly nowMs: () => number;
   readonly random: () => number;
   readonly log: Logger;
+  readonly onEvent?: (event: DimseEvent) => void;
 }
 
 /** AEs reported to at once. */
@@ -130,7 +132,7 @@ export class Deliveries {
       let after = 0;
       for (;;) {
         const due = await store.dueReports(requestor, after, PAGE, nowMs(), firstDelayMs);
-        for (const report of due) isRefused = !(await this.#report(reporter, report, log)) || isRefused;
+        for (const report of due) isRefused = !(await this.#report(reporter, requestor, report, log)) || isRefused;
         after = due.at(-1)?.id ?? 0;
         if (due.length < PAGE) return isRefused;
       }
@@ -140,7 +142,7 @@ export class Deliveries {
     }
   }
 
-  async #report(reporter: CommitmentReporter, report: DueReport, log: Logger): Promise<boolean> {
+  async #report(reporter: CommitmentReporter, requestor: string, report: DueReport, log: Logger): Promise<boolean> {
     const { store, aeTitle, nowMs } = this.#options;
     const { id, transactionUid, references, failed } = report;
     const event = await store.report(id, reporter.transferSyntaxUid, aeTitle);
@@ -149,13 +151,16 @@ export class Deliveries {
     const fields = { transactionUid, references, failed };
     if (status === Status.Success || isWarning(status)) {
       await store.delivered(id, nowMs());
+      this.#tell(requestor, report, true);
       log.info({ ...fields, tries: report.attempts + 1 }, 'storage commitment reported');
       return true;
     }
     const said = `it answered ${status.toString(16).toUpperCase().padStart(4, '0')}H${comment ? ` (${comment})` : ''}`;
     const isGivenUp = await store.refused(id, said, MAX_REFUSALS, nowMs());
-    if (isGivenUp) log.error({ ...fields, status, comment }, 'a storage commitment report was refused; given up');
-    else log.warn({ ...fields, status, comment }, 'a storage commitment report was refused; it will be sent again');
+    if (isGivenUp) {
+      this.#tell(requestor, report, false);
+      log.error({ ...fields, status, comment }, 'a storage commitment report was refused; given up');
+    } else log.warn({ ...fields, status, comment }, 'a storage commitment report was refused; it will be sent again');
     return false;
   }
 
@@ -166,14 +171,22 @@ export class Deliveries {
       const now = nowMs();
       const givenUp = await store.unreachable(requestor, why, now - retryMs, now);
       if (failures === 1) log.warn({ why }, 'storage commitments could not be reported; it will be tried again');
-      for (const { transactionUid, references, failed, attempts } of givenUp)
+      for (const report of givenUp) {
+        const { transactionUid, references, failed, attempts } = report;
+        this.#tell(requestor, report, false);
         log.error(
           { transactionUid, references, failed, tries: attempts, why },
           'a storage commitment could not be reported; given up',
         );
+      }
     } catch (error) {
       log.error({ err: error }, 'a failed storage commitment report could not be noted');
     }
+  }
+
+  #tell(aeTitle: string, { transactionUid, references, failed }: DueReport, isDelivered: boolean): void {
+    const committed = references - failed;
+    this.#options.onEvent?.({ kind: 'commitment-reported', aeTitle, transactionUid, committed, failed, isDelivered });
   }
 
   /** Answers how often it has failed in a row. */

@@ -18,12 +18,19 @@ import { Status, type StatusAnswer } from './status.ts';
 export interface CommitmentIntake {
   /** Whether it is known where to report to this AE. */
   knows(aeTitle: string): boolean;
-  /** Resolves when the request is durable, or why it is refused. Errors: those of the store. */
+  /** Resolves when the request is durable, or with why it is refused. Errors: those of the store. */
   accept(request: {
     readonly requestor: string;
     readonly transferSyntaxUid: string;
     readonly bytes: Uint8Array;
-  }): Promise<StatusAnswer>;
+  }): Promise<AcceptedCommitment>;
+}
+
+export interface AcceptedCommitment {
+  readonly answer: StatusAnswer;
+  /** Undefined: it could not be read. */
+  readonly transactionUid: string | undefined;
+  readonly references: number;
 }
 
 /** Of requests that are arriving, on all associations together. */
@@ -32,7 +39,8 @@ const MAX_BYTES_IN_ALL = 64 * 1024 * 1024;
 export function createCommitmentService(intake: CommitmentIntake): Service {
   let heldBytes = 0;
 
-  function gather({ callingAeTitle, context, log }: RequestScope): Operation {
+  function gather(scope: RequestScope): Operation {
+    const { callingAeTitle, context, log } = scope;
     const gathered = new GrowingBuffer();
     let counted = 0;
     let refusal: StatusAnswer | undefined;
@@ -61,16 +69,14 @@ export function createCommitmentService(intake: CommitmentIntake): Service {
         try {
           if (refusal !== undefined) {
             log.warn({ status: refusal.status }, `storage commitment refused: ${refusal.comment}`);
-            return refusal;
+            return answered(scope, { answer: refusal, transactionUid: undefined, references: 0 });
           }
           const { transferSyntaxUid } = context;
-          return await intake.accept({ requestor: callingAeTitle, transferSyntaxUid, bytes: gathered.take() });
+          const bytes = gathered.take();
+          return answered(scope, await intake.accept({ requestor: callingAeTitle, transferSyntaxUid, bytes }));
         } catch (error) {
           log.error({ err: error }, 'a storage commitment request could not be kept');
-          return {
-            status: NormalizedStatus.ResourceLimitation,
-            comment: 'the request cannot be kept; ask again later',
-          };
+          return answered(scope, { answer: cannotKeep, transactionUid: undefined, references: 0 });
         } finally {
           release();
         }
@@ -81,7 +87,8 @@ export function createCommitmentService(intake: CommitmentIntake): Service {
   return (request, scope) => {
     const refuse = (status: number, comment: string, offendingElements?: readonly number[]): Operation => {
       scope.log.warn({ status }, `storage commitment refused: ${comment}`);
-      return answerWith({ status, comment, ...(offendingElements === undefined ? {} : { offendingElements }) });
+      const answer = { status, comment, ...(offendingElements === undefined ? {} : { offendingElements }) };
+      return answerWith(answered(scope, { answer, transactionUid: undefined, references: 0 }));
     };
     if (scope.context.abstractSyntax !== STORAGE_COMMITMENT_PUSH_MODEL)
       return refuse(Status.SopClassNotSupported, 'N-ACTION needs a context of Storage Commitment');
@@ -98,6 +105,18 @@ export function createCommitmentService(intake: CommitmentIntake): Service {
     return gather(scope);
   };
 }
+
+/** Tells whoever listens, and answers. */
+function answered(scope: RequestScope, { answer, transactionUid, references }: AcceptedCommitment): StatusAnswer {
+  const { status } = answer;
+  scope.report({ kind: 'commitment-requested', peer: scope.peer, transactionUid, instances: references, status });
+  return answer;
+}
+
+const cannotKeep: StatusAnswer = {
+  status: NormalizedStatus.ResourceLimitation,
+  comment: 'the request cannot be kept; ask again later',
+};
 
 const tooManyAtOnce: StatusAnswer = {
   status: NormalizedStatus.ResourceLimitation,

@@ -5,6 +5,7 @@
 import { statfs } from 'node:fs/promises';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { PackState, StudyRef } from '#shared/archive/records.ts';
+import type { CommitmentsOverview } from '../commitment/sqlite-commitments.ts';
 import type { PeerNote } from '../dimse/peer-book.ts';
 import type { Counters, Throughput } from '../throughput.ts';
 import type { UploadReport } from '../upload/uploader.ts';
@@ -75,6 +76,8 @@ export interface StatusSources {
   readonly connections: () => number;
   readonly peers: () => readonly PeerNote[];
   readonly viewer: () => boolean;
+  /** Storage commitments; absent: they are not offered. */
+  readonly commitments?: () => Promise<CommitmentsOverview>;
 }
 
 /** What the page needs of the receiver's totals. */
@@ -113,6 +116,7 @@ export async function gatherStatus(from: StatusSources): Promise<GatewayStatus> 
     alarms.push(`The cloud rejected ${counted(packs.rejected.packs, 'pack')}; they stay here. The log says why.`);
   const warnings: string[] = [];
   if (upload.lastError !== undefined) warnings.push(`Upload: ${upload.lastError}`);
+  warnings.push(...(await unreported(from)));
   const { aeTitle, dicomPort, cloudUrl, version, startedAtMs } = from;
   const gathered = {
     health: fatal.length > 0 ? 'failing' : 'ok',
@@ -136,6 +140,17 @@ export async function gatherStatus(from: StatusSources): Promise<GatewayStatus> 
     viewer: from.viewer(),
   } as const;
   return { ...gathered, verdict: verdictOf(gathered) };
+}
+
+/** A list that cannot be read must not cost the page. */
+async function unreported({ commitments }: StatusSources): Promise<string[]> {
+  const overview = await commitments?.().catch(() => undefined);
+  return (overview?.troubles ?? []).map(
+    ({ requestor, reports, isGivenUp, lastError }) =>
+      `Storage commitment: ${counted(reports, 'report')} could not be delivered to ${requestor}${
+        isGivenUp ? ' and will not be tried again' : ' yet'
+      }: ${lastError}.`,
+  );
 }
 
 export async function studyProgress(index: ArchiveIndex, tenant: string, ref: StudyRef): Promise<StudyProgress> {

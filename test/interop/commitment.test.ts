@@ -10,6 +10,7 @@ import type { ReferencedInstance } from '#edge-gateway/dimse/commitment-data-set
 import { createCommitmentUser } from '#edge-gateway/dimse/commitment-user.ts';
 import { createDimseServer } from '#edge-gateway/dimse/server.ts';
 import { silentLogger } from '#shared/log.ts';
+import { nobody } from '#test/edge-gateway/commitment/commitment-site.ts';
 import { MemoryReceiver } from '#test/edge-gateway/dimse/memory-receiver.ts';
 import { type MadeInstance, makeInstance } from '#test/support/dicom-factory.ts';
 import { send } from '#test/support/sender.ts';
@@ -109,7 +110,7 @@ describe.skipIf(!hasPrograms('Orthanc'))('Storage Commitment with Orthanc', () =
       port: ourPort,
       aeTitle: 'OURSCU',
       receiver: new MemoryReceiver(),
-      storageCommitment: { intake: { knows: () => false, accept: async () => ({ status: 0x0110 }) }, user },
+      storageCommitment: { intake: nobody, user },
       log: silentLogger,
     });
     try {

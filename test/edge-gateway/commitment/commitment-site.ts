@@ -12,6 +12,7 @@ import type { CommitmentPeer } from '#edge-gateway/commitment/deliveries.ts';
 import { createDiskDigest } from '#edge-gateway/commitment/disk-digest.ts';
 import { connect } from '#edge-gateway/dimse/client.ts';
 import { CommandField, type CommandSet, NO_DATA_SET } from '#edge-gateway/dimse/command-set.ts';
+import type { CommitmentIntake } from '#edge-gateway/dimse/commitment.ts';
 import {
   type CommitmentResult,
   encodeCommitmentRequest,
@@ -221,4 +222,8 @@ export class ReportListener implements AsyncDisposable {
   }
 }
 
-const nobody = { knows: () => false, accept: async () => ({ status: 0x0110 }) };
+/** Takes no requests: for servers that only hear reports. */
+export const nobody: CommitmentIntake = {
+  knows: () => false,
+  accept: async () => ({ answer: { status: 0x0110 }, transactionUid: undefined, references: 0 }),
+};

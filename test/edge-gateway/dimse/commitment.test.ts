@@ -11,7 +11,15 @@ import { encodeDataSet } from '#shared/dicom/data-set-writer.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { transferSyntaxOf } from '#shared/dicom/transfer-syntax.ts';
 import { encodeElements, encodingOf } from '#test/support/dicom-factory.ts';
-import { type AskOptions, ask, EXPLICIT, IMPLICIT, PUSH_MODEL, WELL_KNOWN } from '../commitment/commitment-site.ts';
+import {
+  type AskOptions,
+  ask,
+  EXPLICIT,
+  IMPLICIT,
+  nobody,
+  PUSH_MODEL,
+  WELL_KNOWN,
+} from '../commitment/commitment-site.ts';
 import { CT_IMAGE, RawPeer } from './raw-peer.ts';
 import { serve } from './running-server.ts';
 
@@ -22,7 +30,7 @@ type Accepted = Parameters<CommitmentIntake['accept']>[0];
 /** An intake that takes all and knows MODALITY only. */
 async function offering(accept: (request: Accepted) => Promise<{ status: number }> = async () => ({ status: 0 })) {
   const accepted: Accepted[] = [];
-  const { server } = await serve(
+  const { server, events } = await serve(
     {},
     {
       storageCommitment: {
@@ -30,13 +38,13 @@ async function offering(accept: (request: Accepted) => Promise<{ status: number 
           knows: (aeTitle) => aeTitle === 'MODALITY',
           accept: (request) => {
             accepted.push(request);
-            return accept(request);
+            return accept(request).then((answer) => ({ answer, transactionUid: undefined, references: 1 }));
           },
         },
       },
     },
   );
-  return { accepted, ask: (options: AskOptions = {}) => ask(server.port, [reference], options), server };
+  return { accepted, events, ask: (options: AskOptions = {}) => ask(server.port, [reference], options), server };
 }
 
 const encoded = (json: DicomJson) => encodeDataSet(json, transferSyntaxOf(IMPLICIT));
@@ -71,11 +79,12 @@ describe('an N-ACTION of Storage Commitment', () => {
   });
 
   it('of an AE that is not in the table is refused: nobody knows where to report', async () => {
-    const { ask, accepted } = await offering();
+    const { ask, accepted, events } = await offering();
     expect(await ask({ callingAeTitle: 'STRANGER' })).toMatchObject({
       status: 0x0124,
       comment: 'the calling AE is not in the AE table: nowhere to report',
     });
+    expect(events).toContainEqual(expect.objectContaining({ kind: 'commitment-requested', status: 0x0124 }));
     expect(accepted).toEqual([]);
   });
 
@@ -211,8 +220,7 @@ describe('a report', () => {
   async function hearing() {
     const user = createCommitmentUser();
     users.push(user);
-    const intake = { knows: () => true, accept: async () => ({ status: 0 }) };
-    const { server } = await serve({}, { storageCommitment: { intake, user } });
+    const { server } = await serve({}, { storageCommitment: { intake: nobody, user } });
     return { user, server };
   }
 
