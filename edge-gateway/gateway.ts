@@ -223,6 +223,7 @@ export async function startGateway(
       connections: () => dimse.connectionCount,
       peers: peerBook.list,
       commitments: commitments.overview,
+      cache: cache.report,
     },
     metrics,
   });

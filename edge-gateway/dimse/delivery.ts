@@ -48,6 +48,14 @@ export type Delivered =
 /** Of what stands between us and the bytes, not of the instance. */
 const passing: ReadonlySet<ErrorCode> = new Set(['unavailable', 'timeout', 'out-of-resources', 'not-found']);
 
+/** Why an instance could not be opened, for an Error Comment. */
+export function reasonUnsendable(error: unknown): string {
+  if (isArchiveError(error, 'cannot-render')) return 'some instances could not be decompressed';
+  if (isArchiveError(error, 'unavailable')) return 'some instances cannot be had now; try again later';
+  if (isArchiveError(error, 'out-of-resources')) return 'no room to fetch some instances from the cloud';
+  return 'some instances could not be read or converted';
+}
+
 export class Delivery {
   /** In the order in which `store` wants them: that given, as far as contexts allow. */
   readonly instances: readonly StoredInstance[];
@@ -121,11 +129,7 @@ export class Delivery {
   #unsendable({ sopInstanceUid }: StoredInstance, error: unknown): Delivered {
     this.#log(error, 'an instance could not be sent', { sopInstanceUid });
     const isForNow = isArchiveError(error) && passing.has(error.code);
-    const isPixels = isArchiveError(error, 'cannot-render');
-    const reason = isPixels
-      ? 'some instances could not be decompressed'
-      : 'some instances could not be read or converted';
-    return { kind: 'unsendable', isForNow, reason };
+    return { kind: 'unsendable', isForNow, reason: reasonUnsendable(error) };
   }
 
   #breakOff(error: unknown, reason: string): Delivered {

@@ -3,8 +3,8 @@
  * of which the requestor is SCP, in the stored transfer syntax where that was accepted, else converted to what was.
  */
 import type { Archive } from '#shared/archive/ports.ts';
-import { isArchiveError } from '#shared/errors.ts';
 import { NO_DATA_SET } from './command-set.ts';
+import { reasonUnsendable } from './delivery.ts';
 import { conversationWith, type Identifier, QueryStatus, statusOfQueryError } from './identifier.ts';
 import { informationModels } from './information-model.ts';
 import { contextFor, type OutgoingDataSet, type OutgoingSource, openDataSet } from './outgoing-data-set.ts';
@@ -65,9 +65,7 @@ async function get(
       return endOf(answer.status);
     } catch (error) {
       scope.log.warn({ sopInstanceUid, err: error }, 'an instance could not be sent');
-      comment ??= isArchiveError(error, 'cannot-render')
-        ? 'some instances could not be decompressed'
-        : 'some instances could not be read or converted';
+      comment ??= reasonUnsendable(error);
       return 'failed';
     } finally {
       await dataSet?.close();

@@ -10,8 +10,10 @@ import type { PackFetcher } from './pack-fetcher.ts';
 
 export interface RecallPacksOptions {
   readonly index: Pick<ArchiveIndex, 'getPack' | 'listPacks'>;
-  /** Of this disk. */
-  readonly packs: PackStore;
+  /** Whether something is on this disk. */
+  readonly disk: Pick<PackStore, 'head'>;
+  /** What reads it from there. */
+  readonly reads: PackStore;
   readonly fetcher: PackFetcher;
   readonly nowMs: () => number;
 }
@@ -30,7 +32,7 @@ interface Reading {
   untilMs: number;
 }
 
-export function createRecallPacks({ index, packs, fetcher, nowMs }: RecallPacksOptions): PackStore {
+export function createRecallPacks({ index, disk, reads, fetcher, nowMs }: RecallPacksOptions): PackStore {
   /** Studies that somebody has fetched from lately; the one used last is the last. */
   const readings = new Map<string, Reading>();
 
@@ -53,7 +55,7 @@ export function createRecallPacks({ index, packs, fetcher, nowMs }: RecallPacksO
       return true;
     }
     // What lies on this disk is inspected here, sooner than the cloud would answer.
-    if ((await packs.head(packKey(pack.tenant, pack))) !== undefined) return false;
+    if ((await disk.head(packKey(pack.tenant, pack))) !== undefined) return false;
     try {
       await fetcher.fetchManifest(pack);
       return true;
@@ -68,10 +70,12 @@ export function createRecallPacks({ index, packs, fetcher, nowMs }: RecallPacksO
   async function here<T>(key: string, read: () => Promise<T>): Promise<T> {
     noteRead(key);
     for (let attempt = 1; ; attempt++) {
+      // Looked for first: whoever tries to read a pack that is not there takes it for a damaged one.
+      const isHere = (await disk.head(key)) !== undefined || (await bring(key));
       try {
         return await read();
       } catch (error) {
-        if (!isArchiveError(error, 'not-found') || attempt === TRIES || !(await bring(key))) throw error;
+        if (!isArchiveError(error, 'not-found') || !isHere || attempt === TRIES) throw error;
       }
     }
   }
@@ -114,17 +118,17 @@ export function createRecallPacks({ index, packs, fetcher, nowMs }: RecallPacksO
 
   return {
     async head(key) {
-      const found = await packs.head(key);
+      const found = await disk.head(key);
       if (found !== undefined) return found;
       const archived = await archivedPack(key);
       if (archived === undefined) return undefined;
       if (!archived.isManifest) return { lengthBytes: archived.pack.lengthBytes };
       await bring(key);
-      return packs.head(manifestKey(archived.pack.tenant, archived.pack));
+      return disk.head(manifestKey(archived.pack.tenant, archived.pack));
     },
-    read: (key, range) => here(key, () => packs.read(key, range)),
-    stream: (key, range) => here(key, () => packs.stream(key, range)),
-    create: (key, body, expected) => packs.create(key, body, expected),
-    delete: (key) => packs.delete(key),
+    read: (key, range) => here(key, () => reads.read(key, range)),
+    stream: (key, range) => here(key, () => reads.stream(key, range)),
+    create: (key, body, expected) => reads.create(key, body, expected),
+    delete: (key) => reads.delete(key),
   };
 }

@@ -3,7 +3,7 @@
  * and keeps it. For everybody who reads: DICOMweb on the LAN, C-FIND, C-MOVE, C-GET, routing. Who writes (receiver, sealing,
  * uploader, eviction) keeps to the gateway's own index and disk.
  */
-import type { Archive, ArchiveIndex } from '#shared/archive/ports.ts';
+import type { Archive, ArchiveIndex, PackStore } from '#shared/archive/ports.ts';
 import type { PackRecord } from '#shared/archive/records.ts';
 import { matchKey } from '#shared/dicom/matching.ts';
 import type { Logger } from '#shared/log.ts';
@@ -21,6 +21,8 @@ export interface RecallOptions {
   /** The gateway's own. */
   readonly index: ArchiveIndex;
   readonly packs: DiskPackStore;
+  /** The same for readers: what is read is checked, and stays for a while. */
+  readonly reads: PackStore;
   readonly turns: PackTurns;
   readonly cloud: CloudReader;
   /** Whether so many bytes may be brought to this disk; it may make room for them. */
@@ -42,7 +44,7 @@ export interface Recall {
 }
 
 export function createRecall(options: RecallOptions): Recall {
-  const { index, packs, turns, cloud, hasRoom, nowMs, log } = options;
+  const { index, packs, reads, turns, cloud, hasRoom, nowMs, log } = options;
   const line = createCloudLine({
     // A study that nobody has: the cheapest question that needs the index to answer.
     probe: (signal) =>
@@ -56,7 +58,7 @@ export function createRecall(options: RecallOptions): Recall {
   return {
     archive: {
       index: createRecallIndex({ index, holdings, mergedSearch, log }),
-      packs: createRecallPacks({ index, packs, fetcher, nowMs }),
+      packs: createRecallPacks({ index, disk: packs, reads, fetcher, nowMs }),
     },
     fetchPack: (pack) => fetcher.mend(pack),
     report: () => ({ ...fetcher.totals(), cloudAnswers: line.isUp }),

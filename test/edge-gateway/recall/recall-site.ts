@@ -97,6 +97,7 @@ export async function openSite({ instances, packSize, line, inProcess = false }:
   const recall = createRecall({
     index,
     packs,
+    reads: packs,
     turns: new PackTurns(),
     cloud: inProcess
       ? createCloudReader(origin, (...request) => service(new Request(...request)))
