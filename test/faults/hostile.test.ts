@@ -4,10 +4,21 @@
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
+import { connect as connectTls } from 'node:tls';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { connect, type RequestorAssociation } from '#edge-gateway/dimse/client.ts';
-import { associateRequest, dataPdu, echoPdu, pdu, RawPeer, storePdu } from '#test/edge-gateway/dimse/raw-peer.ts';
+import {
+  associateRequest,
+  dataPdu,
+  echoPdu,
+  pdu,
+  RawPeer,
+  storePdu,
+  usualContexts,
+} from '#test/edge-gateway/dimse/raw-peer.ts';
+import { Authority, type CertificateFiles } from '#test/support/certificates.ts';
 import { makeInstance } from '#test/support/dicom-factory.ts';
+import { freePorts } from '#test/support/system.ts';
 import { badStreams } from './bad-streams.ts';
 import { Bystander, percentile } from './bystander.ts';
 import { mutated } from './mutation.ts';
@@ -26,12 +37,23 @@ const CLOSE_BOUND_MS = 10_000;
 let site: Site;
 let peakRssBytes = 0;
 
+let authority: Authority;
+let tlsPort: number;
+let modality: CertificateFiles;
+
 beforeAll(async () => {
-  site = await Site.create();
+  authority = await Authority.create();
+  const own = await authority.issue({ commonName: 'gateway' });
+  modality = await authority.issue({ commonName: 'CT1' });
+  [tlsPort] = (await freePorts(1)) as [number];
+  const dicomTls = { port: tlsPort, ...own, authorityFile: authority.authorityFile };
+  const lines = Object.entries(dicomTls).map(([name, value]) => `${name} = ${JSON.stringify(value)}\n`);
+  site = await Site.create(undefined, `[dicomTls]\n${lines.join('')}`);
   await site.startGateway();
 });
 afterAll(async () => {
-  await site[Symbol.asyncDispose]();
+  await site?.[Symbol.asyncDispose]();
+  authority?.[Symbol.dispose]();
 });
 beforeEach(() => {
   peakRssBytes = 0;
@@ -210,6 +232,55 @@ describe('peers that are many', () => {
       for (const raw of held) raw.destroy();
       expect(answers.get(2)).toBeLessThanOrEqual(32);
       return `${answers.get(2)} accepted, ${answers.get(3) ?? 0} rejected, ${answers.get(0) ?? 0} cut`;
+    });
+  });
+});
+
+describe('at the TLS port', () => {
+  const calling = () => {
+    const { keyFile, certificateFile } = modality;
+    const [key, cert, ca] = [keyFile, certificateFile, authority.authorityFile].map((file) => readFileSync(file));
+    return { ...(key && { key }), ...(cert && { cert }), ...(ca && { ca }) };
+  };
+
+  it('garbage is closed at once, within TLS too, and silence when the time for the handshake is over', async () => {
+    const chance = chanceOf(seed + 3);
+    const hello = Buffer.from([0x16, 3, 1, 1, 0, 1, 0, 0, 0xfc, 3, 3]);
+    await besideAnHonestPeer('TLS port', async () => {
+      let slowestMs = 0;
+      for (let i = 0; i < 300; i++) {
+        const kinds = [
+          associateRequest(),
+          mutated(Buffer.concat([hello, Buffer.alloc(300, 7)]), chance),
+          Buffer.alloc(9_999, 1),
+        ];
+        const raw = new RawPeer(tlsPort, HOSTILE).send(chance.pick(kinds));
+        raw.socket.end();
+        const startedAtMs = performance.now();
+        await raw.closed();
+        slowestMs = Math.max(slowestMs, performance.now() - startedAtMs);
+      }
+      for (const { name, bytes } of badStreams(chance)) {
+        const socket = connectTls({ host: '127.0.0.1', port: tlsPort, ...calling() });
+        const closed = new Promise((resolve) => socket.on('error', () => {}).once('close', resolve));
+        socket.once('secureConnect', () => socket.write(bytes));
+        socket.resume();
+        const isWithoutEnd = / within a value|never ends|100 MB/.test(name);
+        if (isWithoutEnd) socket.destroy();
+        await closed;
+      }
+      const silent = Array.from({ length: 100 }, () => new RawPeer(tlsPort, HOSTILE));
+      const startedAtMs = performance.now();
+      await Promise.all(silent.map((raw) => raw.closed()));
+      const silentSeconds = ((performance.now() - startedAtMs) / 1000).toFixed(1);
+      const association = await connect({
+        ...{ host: '127.0.0.1', port: tlsPort, callingAeTitle: 'CT1', calledAeTitle: 'ARCHIPEL' },
+        contexts: usualContexts,
+        tls: calling(),
+      });
+      expect(await association.echo()).toEqual({ status: 0 });
+      await association.release();
+      return `slowest garbage closed after ${slowestMs.toFixed(0)} ms, silence after ${silentSeconds} s`;
     });
   });
 });
