@@ -65,8 +65,10 @@ export function createHttpExchanges(): HttpExchanges {
         let length = 0;
         response.on('data', (chunk: Buffer) => {
           length += chunk.length;
-          if (length <= limits.maxAnswerBytes) chunks.push(chunk);
-          else request.destroy(new ArchiveError('unavailable', 'The cloud answered more than it may.'));
+          if (length <= limits.maxAnswerBytes) return void chunks.push(chunk);
+          // Said before the end may come: what was cut short is no answer.
+          fail(new ArchiveError('unavailable', 'The cloud answered more than it may.'));
+          request.destroy();
         });
         response.on('error', fail);
         response.on('end', () => {

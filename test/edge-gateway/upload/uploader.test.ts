@@ -282,4 +282,45 @@ describe('uploading', () => {
     await untilAll([record], 'archived');
     expect(created).toBe(1);
   });
+
+  it('sends only what is urgent outside the hours, and says that this is why', async () => {
+    const hour = (new Date().getHours() + 12) % 24;
+    const text = `${String(hour).padStart(2, '0')}:00`;
+    const [routine, stat] = [await seal(1), await seal(2, 'stat')];
+    const { report } = start({ settings: { hours: [{ from: text, to: text.replace('00', '01') }] } });
+    await untilAll([stat], 'archived');
+    expect((await archive.index.getPack(tenant, routine))?.state).toBe('sealed');
+    expect(report()).toMatchObject({ isUploadTime: false, lastError: undefined });
+  });
+
+  it('does not wait for a long back-off when something urgent comes', async () => {
+    tricks = Array.from({ length: 3 }, () => 'cut');
+    const routine = await seal(1);
+    let slow = true;
+    // Half an hour, until something urgent limits it.
+    const { wake, report } = start({ random: () => (slow ? 0.99 : 0), retryCapMs: 1_800_000 });
+    while (report().lastError === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
+    slow = false;
+    const stat = await seal(2, 'stat');
+    wake(stat);
+    await untilAll([routine, stat], 'archived');
+  });
+
+  it.each([-2, 2])('uses grants by the cloud\u2019s clock on a machine whose own is %i hours off', async (hours) => {
+    serverNowMs = () => Date.now() + hours * 3_600_000;
+    const records = [await seal(1), await seal(2)];
+    const { report } = start();
+    await untilAll(records, 'archived');
+    expect(created).toBe(2);
+    expect(Math.round((report().clockSkewMs ?? 0) / 60_000)).toBe(hours * 60);
+  });
+
+  it('asks for another grant when one has expired before its turn', async () => {
+    let asked = 0;
+    grantExpiresAtMs = () => serverNowMs() + (asked++ === 0 ? 0 : 900_000);
+    const record = await seal(1);
+    start();
+    await untilAll([record], 'archived');
+    expect(asked).toBe(2);
+  });
 });
