@@ -22,6 +22,7 @@ import {
 import { createDimseServer, type DimseServer } from '#edge-gateway/dimse/server.ts';
 import type { Service } from '#edge-gateway/dimse/service.ts';
 import type { StatusAnswer } from '#edge-gateway/dimse/status.ts';
+import type { TlsIdentity } from '#edge-gateway/dimse/tls.ts';
 import { silentLogger } from '#shared/log.ts';
 import { type ArchiveFixture, makeArchive } from '#test/support/archive-fixture.ts';
 import { freePorts } from '#test/support/system.ts';
@@ -184,7 +185,8 @@ export class ReportListener implements AsyncDisposable {
     return new Map([[MODALITY, { host: '127.0.0.1', port: this.port }]]);
   }
 
-  async listen(): Promise<void> {
+  /** @param tls only over TLS, with this identity */
+  async listen(tls?: TlsIdentity): Promise<void> {
     const service: Service = (request, scope) => {
       const pieces: Uint8Array[] = [];
       return {
@@ -203,7 +205,9 @@ export class ReportListener implements AsyncDisposable {
     };
     this.#server = await createDimseServer({
       host: '127.0.0.1',
-      port: this.port,
+      ...(tls === undefined
+        ? { port: this.port }
+        : { port: 0, tls: { port: this.port, identity: tls, clientCertificate: 'required' as const } }),
       aeTitle: MODALITY,
       receiver: new MemoryReceiver(),
       storageCommitment: { intake: nobody, user: { service } },

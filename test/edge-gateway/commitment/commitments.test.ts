@@ -3,9 +3,13 @@ import { writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DiskPackStore } from '#edge-gateway/cache/disk-pack-store.ts';
+import { commitmentPeers } from '#edge-gateway/commitment/deliveries.ts';
 import type { ReferencedInstance } from '#edge-gateway/dimse/commitment-data-set.ts';
+import { loadTlsIdentity } from '#edge-gateway/dimse/tls.ts';
 import { packKey } from '#shared/archive/keys.ts';
 import type { PackChange } from '#shared/archive/records.ts';
+import { silentLogger } from '#shared/log.ts';
+import { Authority } from '#test/support/certificates.ts';
 import { type MadeInstance, makeInstance } from '#test/support/dicom-factory.ts';
 import { until } from '#test/support/system.ts';
 import { CommitmentSite, EXPLICIT, IMPLICIT, MODALITY, ReportListener, type SiteOptions } from './commitment-site.ts';
@@ -279,6 +283,28 @@ describe('the way of a report', () => {
     expect((await site!.commitments.overview()).troubles).toMatchObject([
       { requestor: MODALITY, reports: 1, isGivenUp: true, lastError: 'it answered 0110H' },
     ]);
+  });
+
+  it('goes over TLS, with our certificate, where the table says so', async () => {
+    using authority = await Authority.create();
+    const { authorityFile } = authority;
+    const load = async (commonName: string) =>
+      loadTlsIdentity({ ...(await authority.issue({ commonName })), authorityFile, log: silentLogger });
+    const [ours, theirs] = [await load('gateway'), await load('modality')];
+    try {
+      await listener.goAway();
+      await listener.listen(theirs);
+      const remote = { host: '127.0.0.1', port: listener.port, tls: true, certificateSubjects: ['modality'] };
+      const peerOf = commitmentPeers(new Map([[MODALITY, remote]]), ours);
+      const { ask } = bound(await start({ peers: new Map([[MODALITY, peerOf(MODALITY)!]]) }));
+      await ask([refOf(instances[0]!)]);
+      await reported();
+      expect(listener.reports[0]?.eventTypeId).toBe(1);
+      expect(peerOf('STRANGER')).toBeUndefined();
+    } finally {
+      ours.close();
+      theirs.close();
+    }
   });
 
   it('ends when the time for it is over', async () => {
