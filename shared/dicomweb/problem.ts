@@ -33,7 +33,9 @@ export function problemResponse(error: unknown, log: Logger): Response {
     return problem(500, 'internal', 'The archive failed to answer this request; the failure has been logged.');
   }
   const status = httpStatusOf[error.code];
-  if (status >= 500) log.error({ err: error, code: error.code, ...error.details }, 'A request failed');
+  // What passes by itself (the cloud is away, the disk is full) is for whoever asks again, not for whoever mends.
+  if (status === 503) log.warn({ code: error.code, ...error.details }, `A request has to wait: ${error.message}`);
+  else if (status >= 500) log.error({ err: error, code: error.code, ...error.details }, 'A request failed');
   // A damaged object's sentence may name keys and folders of ours, which are nobody's business.
   const detail = status === 500 ? 'A stored object cannot be read; the failure has been logged.' : error.message;
   const response = problem(status, error.code, detail);
