@@ -302,6 +302,42 @@ describe('peers that are slow', () => {
     });
   });
 
+  it('instances that stop within, just below what is held in memory, keep nobody else from storing', async () => {
+    await besideAnHonestPeer('32 instances that stop', async () => {
+      const made = makeInstance({ rows: 1_000, columns: 1_000, frames: 4 });
+      const slow = await Promise.all(
+        Array.from({ length: 32 }, async (_, i) => {
+          const raw = new RawPeer(site.dicomPort, HOSTILE);
+          await raw.associate();
+          raw.send(storePdu(1, `1.2.9.${i + 1}`));
+          for (let at = 0; at < made.dataSet.length - 1_000; at += 100_000)
+            raw.send(dataPdu({ contextId: 3, control: 0, bytes: made.dataSet.subarray(at, at + 100_000) }));
+          return raw;
+        }),
+      );
+      await pause(2_000);
+      const association = await sender('STORING', [
+        { abstractSyntax: made.sopClassUid, transferSyntaxes: [made.transferSyntaxUid] },
+      ]);
+      const tookMs: number[] = [];
+      for (let i = 0; i < 50; i++) {
+        const { sopClassUid, transferSyntaxUid, ref, dataSet } = makeInstance({ rows: 512, columns: 512 });
+        const startedAtMs = performance.now();
+        const { status } = await association.store({
+          sopClassUid,
+          transferSyntaxUid,
+          sopInstanceUid: ref.sopInstanceUid,
+          dataSet,
+        });
+        expect(status).toBe(0);
+        tookMs.push(performance.now() - startedAtMs);
+      }
+      await association.release();
+      for (const raw of slow) raw.destroy();
+      return `honest C-STORE of 512 KiB p50 ${percentile(tookMs, 0.5).toFixed(0)} ms, longest ${Math.max(...tookMs).toFixed(0)} ms`;
+    });
+  });
+
   it('requests without end whose answers nobody reads are no longer read', async () => {
     await besideAnHonestPeer('unlimited operations, nothing read', async () => {
       const greedy = await Promise.all(
