@@ -222,6 +222,7 @@ export async function startGateway(
       throughput,
       connections: () => dimse.connectionCount,
       peers: peerBook.list,
+      routes: router.report,
       commitments: commitments.overview,
       cache: cache.report,
     },

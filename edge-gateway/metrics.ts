@@ -37,6 +37,23 @@ export const metricList = {
   disk_free_bytes: { kind: 'gauge', help: 'Free space on the volume of the data folder' },
   disk_total_bytes: { kind: 'gauge', help: 'Size of the volume of the data folder' },
   disk_reserve_bytes: { kind: 'gauge', help: 'Free space below which images are refused' },
+  cache_evictable_bytes: {
+    kind: 'gauge',
+    help: 'Bytes on this disk that the cloud has verified: they make room when it is needed',
+  },
+  cache_evicted_bytes_total: {
+    kind: 'total',
+    help: 'Bytes that left this disk since the start, all of them verified by the cloud',
+  },
+  disk_days_until_full: {
+    kind: 'gauge',
+    help: 'Days until images are refused if they come as in the last week and the cloud takes nothing more',
+  },
+  damaged_packs: { kind: 'gauge', help: 'Packs that changed on this disk and are not mended' },
+  scrub_last_finished_seconds: {
+    kind: 'gauge',
+    help: 'When all packs had been read again the last time, Unix time; 0: not yet',
+  },
   associations_total: {
     kind: 'counter',
     help: 'Associations accepted, and rejected with result/source/reason of PS3.8 Table 9-21',
@@ -54,6 +71,13 @@ export const metricList = {
   retrieve_seconds: { kind: 'histogram', help: 'From the C-MOVE or C-GET request to its last response' },
   commitment_requests_total: { kind: 'counter', help: 'Storage commitments asked for by status', labels: ['status'] },
   commitment_reports_total: { kind: 'counter', help: 'Commitment reports delivered or given up', labels: ['result'] },
+  route_waiting_packs: { kind: 'gauge', help: 'Packs that wait to be routed, by destination', labels: ['to'] },
+  route_waiting_seconds: { kind: 'gauge', help: 'Age of the oldest of them; 0: none', labels: ['to'] },
+  route_refused_instances: {
+    kind: 'gauge',
+    help: 'Instances that a destination will not get, since the start',
+    labels: ['to'],
+  },
   resident_memory_bytes: { kind: 'gauge', help: 'Memory of the process' },
   event_loop_delay_seconds: {
     kind: 'gauge',
@@ -159,12 +183,27 @@ const hex = (status: number): string => `${status.toString(16).toUpperCase().pad
 
 type Values = readonly (readonly [Labels, number])[];
 
+function cacheValues(
+  { packs, evicted, daysUntilFull, scrub }: NonNullable<GatewayStatus['cache']>,
+  one: (value: number) => Values,
+): Partial<Record<MetricName, Values>> {
+  return {
+    cache_evictable_bytes: one(packs.evictable.bytes),
+    cache_evicted_bytes_total: one(evicted.bytes),
+    ...(daysUntilFull !== undefined && { disk_days_until_full: one(daysUntilFull) }),
+    damaged_packs: one(scrub.damaged.length),
+    scrub_last_finished_seconds: one((scrub.last?.finishedAtMs ?? 0) / 1000),
+  };
+}
+
 /** What the status says, by metric. */
 function valuesOf(status: GatewayStatus): Partial<Record<MetricName, Values>> {
   const one = (value: number): Values => [[{}, value]];
   const byState = (of: (total: GatewayStatus['packs']['open']) => number): Values =>
     Object.entries(status.packs).map(([state, total]) => [{ state }, of(total)] as const);
   const { backlog, upload, disk, nowMs } = status;
+  const byRoute = (of: (route: GatewayStatus['routes'][number]) => number): Values =>
+    status.routes.map((route) => [{ to: route.aeTitle }, of(route)] as const);
   return {
     info: [[{ version: status.version }, 1]],
     start_time_seconds: one(status.startedAtMs / 1000),
@@ -185,5 +224,9 @@ function valuesOf(status: GatewayStatus): Partial<Record<MetricName, Values>> {
     disk_free_bytes: one(disk.freeBytes),
     disk_total_bytes: one(disk.totalBytes),
     disk_reserve_bytes: one(disk.reserveBytes),
+    route_waiting_packs: byRoute(({ waiting }) => waiting),
+    route_waiting_seconds: byRoute(({ waitingSinceMs = nowMs }) => Math.max(0, nowMs - waitingSinceMs) / 1000),
+    route_refused_instances: byRoute(({ refused }) => refused),
+    ...(status.cache && cacheValues(status.cache, one)),
   };
 }

@@ -5,10 +5,13 @@
 import { statfs } from 'node:fs/promises';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { PackState, StudyRef } from '#shared/archive/records.ts';
+import type { CacheReport } from '../cache/cache.ts';
 import type { CommitmentsOverview } from '../commitment/sqlite-commitments.ts';
 import type { PeerNote } from '../dimse/peer-book.ts';
+import type { RouteReport } from '../routing/route-delivery.ts';
 import type { Counters, Throughput } from '../throughput.ts';
 import type { UploadReport } from '../upload/uploader.ts';
+import { routeSentences } from './route-sentences.ts';
 import { type Verdict, verdictOf } from './verdict.ts';
 import { counted } from './words.ts';
 
@@ -42,10 +45,14 @@ export interface GatewayStatus {
   readonly minutes: readonly Counters[];
   readonly upload: UploadReport;
   readonly disk: { readonly freeBytes: number; readonly totalBytes: number; readonly reserveBytes: number };
+  /** Undefined while the index cannot be read. */
+  readonly cache?: CacheReport | undefined;
   /** On the DIMSE ports, at this moment. */
   readonly connections: number;
   /** AEs heard from, last heard first. */
   readonly peers: readonly PeerNote[];
+  /** Destinations of the routes. */
+  readonly routes: readonly RouteReport[];
   /** Whether the viewer is served at the root of this origin. */
   readonly viewer: boolean;
 }
@@ -75,9 +82,12 @@ export interface StatusSources {
   readonly throughput: Pick<Throughput, 'minutes' | 'bytesPerSecond'>;
   readonly connections: () => number;
   readonly peers: () => readonly PeerNote[];
+  /** Absent: nothing is routed. */
+  readonly routes?: () => readonly RouteReport[];
   readonly viewer: () => boolean;
   /** Storage commitments; absent: they are not offered. */
   readonly commitments?: () => Promise<CommitmentsOverview>;
+  readonly cache?: () => Promise<CacheReport>;
 }
 
 /** What the page needs of the receiver's totals. */
@@ -90,7 +100,13 @@ interface ReceivingTotals {
 const waitingStates = ['open', 'sealed', 'sent'] as const satisfies readonly PackState[];
 
 export async function gatherStatus(from: StatusSources): Promise<GatewayStatus> {
-  const [packs, volume] = await Promise.all([from.index.packTotals(from.tenant), statfs(from.dataFolder)]);
+  // A disk that fails takes the index with it: that is to be said here, not to be the end of the page.
+  const [totals, volume, cache] = await Promise.all([
+    from.index.packTotals(from.tenant).catch(() => undefined),
+    statfs(from.dataFolder).catch(() => ({ bavail: 0, bsize: 1, blocks: 0 })),
+    from.cache?.().catch(() => undefined),
+  ]);
+  const packs = totals ?? nothing;
   const disk = {
     freeBytes: volume.bavail * volume.bsize,
     totalBytes: volume.blocks * volume.bsize,
@@ -109,14 +125,18 @@ export async function gatherStatus(from: StatusSources): Promise<GatewayStatus> 
   const fatal: string[] = [];
   if (fenced)
     fatal.push('A write to the disk failed: nothing is accepted any more. Check the disk, then restart the gateway.');
-  if (disk.freeBytes < disk.reserveBytes)
+  if (disk.totalBytes > 0 && disk.freeBytes < disk.reserveBytes)
     fatal.push('The disk is nearly full: senders are told to try again later. Free some space.');
-  const alarms = [...fatal];
+  if (totals === undefined)
+    fatal.push('The index on the disk cannot be read. Check the disk, then restart the gateway.');
+  const alarms = [...fatal, ...damageOf(cache)];
   if (packs.rejected.packs > 0)
     alarms.push(`The cloud rejected ${counted(packs.rejected.packs, 'pack')}; they stay here. The log says why.`);
   const warnings: string[] = [];
   if (upload.lastError !== undefined) warnings.push(`Upload: ${upload.lastError}`);
   warnings.push(...(await unreported(from)));
+  const routes = from.routes?.() ?? [];
+  warnings.push(...routeSentences(routes, from.nowMs()));
   const { aeTitle, dicomPort, cloudUrl, version, startedAtMs } = from;
   const gathered = {
     health: fatal.length > 0 ? 'failing' : 'ok',
@@ -135,11 +155,31 @@ export async function gatherStatus(from: StatusSources): Promise<GatewayStatus> 
     minutes: from.throughput.minutes(),
     upload,
     disk,
+    cache,
     connections: from.connections(),
     peers: from.peers(),
+    routes,
     viewer: from.viewer(),
   } as const;
   return { ...gathered, verdict: verdictOf(gathered) };
+}
+
+const none = { packs: 0, instances: 0, bytes: 0, oldestCreatedAtMs: undefined };
+const nothing = { open: none, sealed: none, sent: none, archived: none, rejected: none };
+
+/** What was found damaged on the disk and is not mended. */
+function damageOf(cache: CacheReport | undefined): string[] {
+  const damaged = cache?.scrub.damaged ?? [];
+  const lost = damaged.filter(({ isMendable }) => !isMendable).length;
+  const mendable = damaged.length - lost;
+  const sentences: string[] = [];
+  if (lost > 0)
+    sentences.push(
+      `${counted(lost, 'pack')} changed on the disk before the cloud had them: images must be sent again; the log names them.`,
+    );
+  if (mendable > 0)
+    sentences.push(`${counted(mendable, 'pack')} changed on the disk and could not be mended yet; it is tried again.`);
+  return sentences;
 }
 
 /** A list that cannot be read must not cost the page. */

@@ -31,6 +31,7 @@ export function statusLike(parts: Parts = {}): GatewayStatus {
     disk: { freeBytes: 412 * GB, totalBytes: 1_000 * GB, reserveBytes: 10 * GB },
     connections: 0,
     peers: [],
+    routes: [],
     viewer: true,
     ...parts,
   };
