@@ -1,15 +1,17 @@
 /**
  * Storing (STOW-RS, PS3.18 §10.5): the instances of a request stream into a receiver one by one as they arrive, of any size and
  * number of bytes; each answers for itself. What is complete is stored, also where the body breaks off behind it: of a request of
- * which something is stored 400 may not be said (§10.5.3.1), and to store it again does no harm.
+ * which something is stored 400 may not be said (§10.5.3), and to store it again does no harm.
  */
 import type { InstanceReceiver } from '../archive/outcome.ts';
 import type { StudyRef } from '../archive/records.ts';
 import { ArchiveError, isArchiveError } from '../errors.ts';
 import type { Context } from './context.ts';
 import { parseMediaType } from './media-type.ts';
-import { type IncomingPart, readParts } from './multipart-reader.ts';
+import type { IncomingPart } from './multipart-reader.ts';
 import { IncomingFile, nobody, refused, type StoreReport } from './store-file.ts';
+import { HeldBodies, receiveMetadata } from './store-json.ts';
+import { codingProblem, readStoreRequest } from './store-request.ts';
 import { storeResponse } from './store-response.ts';
 
 export interface StoreOptions {
@@ -20,17 +22,18 @@ export interface StoreOptions {
   readonly maximumParts: number;
 }
 
+type Storing = StoreOptions & { readonly held: HeldBodies };
+
 /** Of one request: a sync to disk covers many, and the next is read while they wait for it. */
 const commitsAtOnce = 16;
 /** More senders than a hospital has; each holds a buffer or two. */
 const requestsAtOnce = 64;
 
-const contentTypes = 'multipart/related; type="application/dicom" or application/dicom';
-
 /** POST to `/studies` and `/studies/{study}`. */
 export function createStore(
   options: StoreOptions,
 ): (context: Context, within: StudyRef | undefined) => Promise<Response> {
+  const held = new HeldBodies();
   let running = 0;
   return async (context, within) => {
     if (running >= requestsAtOnce) {
@@ -38,25 +41,23 @@ export function createStore(
     }
     running++;
     try {
-      return await store(options, context, within);
+      return await store({ ...options, held }, context, within);
     } finally {
       running--;
     }
   };
 }
 
-async function store(options: StoreOptions, context: Context, within: StudyRef | undefined): Promise<Response> {
-  const { request, log } = context;
-  const parts = partsOf(request, options.maximumParts);
-  const studyInstanceUid = within?.studyInstanceUid;
+async function store(options: Storing, context: Context, within: StudyRef | undefined): Promise<Response> {
   const reports: Promise<StoreReport>[] = [];
   let trouble: ArchiveError | undefined;
+  const received = reportsOf(options, context, within);
   try {
-    for await (const part of parts) {
-      await reports.at(-commitsAtOnce);
-      const { report, isBroken } = await receivePart(options.receiver, studyInstanceUid, part);
+    for await (const { report } of received) {
+      // Whoever awaits it comes later; until then a failure is nobody's yet.
+      report.catch(() => {});
       reports.push(report);
-      if (isBroken) break;
+      await reports.at(-commitsAtOnce);
     }
   } catch (error) {
     if (!isArchiveError(error)) throw error;
@@ -67,7 +68,7 @@ async function store(options: StoreOptions, context: Context, within: StudyRef |
   const count = (kind: string): number => settled.filter(({ outcome }) => outcome.kind === kind).length;
   if (count('refused') < settled.length) await options.findable?.();
   const response = storeResponse(context, settled, trouble);
-  log.info(
+  context.log.info(
     {
       status: response.status,
       stored: count('stored'),
@@ -81,106 +82,52 @@ async function store(options: StoreOptions, context: Context, within: StudyRef |
   return response;
 }
 
-/**
- * The parts of a request's body; a bare application/dicom is one. Error `unsupported-media-type` for everything else: above all for
- * what a page of another origin may send without being asked for it (the CORS-safelisted types, and none at all).
- */
-function partsOf(request: Request, maximumParts: number): AsyncIterable<IncomingPart> {
-  const coding = request.headers.get('content-encoding')?.trim().toLowerCase() ?? '';
-  if (coding !== '' && coding !== 'identity') {
-    throw new ArchiveError('unsupported-media-type', 'Send the body without a Content-Encoding.');
-  }
-  const said = request.headers.get('content-type');
-  const media = said === null ? undefined : parseMediaType(said);
-  const body = readBody(request);
-  if (media?.type === 'application/dicom') {
-    const whole: IncomingPart = { headers: new Map([['content-type', said ?? '']]), body };
-    return (async function* () {
-      yield whole;
-    })();
-  }
-  // Without a type the parts say what they are.
-  const inner = parseMediaType(media?.parameters.get('type') || 'application/dicom');
-  if (media?.type !== 'multipart/related' || inner?.type !== 'application/dicom') {
-    throw new ArchiveError('unsupported-media-type', `Send instances with a Content-Type of ${contentTypes}.`);
-  }
-  const transferSyntax = media.parameters.get('transfer-syntax') ?? inner.parameters.get('transfer-syntax');
-  const unsaid = `application/dicom${transferSyntax === undefined ? '' : `; transfer-syntax=${transferSyntax}`}`;
-  return (async function* () {
-    for await (const { headers, body: bytes } of readParts(
-      body,
-      media.parameters.get('boundary') ?? '',
-      maximumParts,
-    )) {
-      yield { headers: new Map([['content-type', unsaid], ...headers]), body: bytes };
-    }
-  })();
+/** Instances as they are received, one after the other; what becomes of each is known later than that. */
+type Received = AsyncIterable<{ readonly report: Promise<StoreReport> }>;
+
+function reportsOf(options: Storing, context: Context, within: StudyRef | undefined): Received {
+  const { request } = context;
+  const { kind, parts } = readStoreRequest(request, options.maximumParts);
+  const studyInstanceUid = within?.studyInstanceUid;
+  if (kind === 'dicom') return receiveFiles(options.receiver, studyInstanceUid, parts);
+  return receiveMetadata(options.receiver, studyInstanceUid, parts, request.url, options.held);
 }
 
-/** A reader of its own: leaving a loop over the body itself would cancel it, and with it the connection. */
-async function* readBody(request: Request): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = request.body?.getReader();
-  if (reader === undefined) return;
-  for (;;) {
-    let read: Awaited<ReturnType<typeof reader.read>>;
-    try {
-      read = await reader.read();
-    } catch (error) {
-      throw new ArchiveError('bad-request', 'The body broke off before its end.', {}, error);
-    }
-    if (read.done) return;
-    yield read.value;
-  }
-}
-
-interface ReceivedPart {
-  readonly report: Promise<StoreReport>;
-  /** The body ended within it: there is nothing behind it to read. */
-  readonly isBroken: boolean;
-}
-
-/** Reads one part; what becomes of it is known later than that. */
-async function receivePart(
+async function* receiveFiles(
   receiver: InstanceReceiver,
   studyInstanceUid: string | undefined,
-  { headers, body }: IncomingPart,
-): Promise<ReceivedPart> {
-  const media = parseMediaType(headers.get('content-type') ?? '');
-  const unfit = unfitness(headers, media?.type);
-  if (unfit !== undefined) return received(Promise.resolve({ ...nobody, outcome: refused(unfit) }));
-  const transferSyntaxUid = media?.parameters.get('transfer-syntax');
-  const file = new IncomingFile(receiver, { studyInstanceUid, transferSyntaxUid });
-  try {
-    for await (const bytes of body) {
-      const wait = file.write(bytes);
-      if (wait !== undefined) await wait;
-      if (file.isRefused) break;
+  parts: AsyncIterable<IncomingPart>,
+): AsyncGenerator<{ report: Promise<StoreReport> }, void, undefined> {
+  for await (const { headers, body } of parts) {
+    const media = parseMediaType(headers.get('content-type') ?? '');
+    const unfit = media?.type === 'application/dicom' ? codingProblem(headers) : wrongType();
+    if (unfit !== undefined) {
+      yield { report: Promise.resolve({ ...nobody, outcome: refused(unfit) }) };
+      continue;
     }
-  } catch (error) {
-    if (!isArchiveError(error)) {
-      file.abort(new ArchiveError('damaged', 'The archive failed while it read a part.'));
-      throw error;
+    const transferSyntaxUid = media?.parameters.get('transfer-syntax');
+    const file = new IncomingFile(receiver, { studyInstanceUid, transferSyntaxUid });
+    try {
+      for await (const bytes of body) {
+        const wait = file.write(bytes);
+        if (wait !== undefined) await wait;
+        if (file.isRefused) break;
+      }
+    } catch (error) {
+      const reason = isArchiveError(error) ? error : new ArchiveError('damaged', 'The archive failed to read a part.');
+      const report = file.abort(reason);
+      if (reason !== error) throw error;
+      // The body ended within it: there is nothing behind it to read.
+      yield { report: Promise.resolve(report) };
+      return;
     }
-    return received(Promise.resolve(file.abort(error)), true);
+    yield { report: file.commit() };
   }
-  return received(file.commit());
 }
 
-function received(report: Promise<StoreReport>, isBroken = false): ReceivedPart {
-  // Whoever awaits it comes later; until then a failure is nobody's yet.
-  report.catch(() => {});
-  return { report, isBroken };
-}
-
-function unfitness(headers: ReadonlyMap<string, string>, type: string | undefined): ArchiveError | undefined {
-  if (type !== 'application/dicom') {
-    return new ArchiveError(
-      'unsupported-media-type',
-      'A part is of another type than application/dicom; it was not stored.',
-    );
-  }
-  const transfer = headers.get('content-transfer-encoding')?.toLowerCase() ?? 'binary';
-  const coding = headers.get('content-encoding')?.toLowerCase() ?? 'identity';
-  if (['binary', '8bit', '7bit', ''].includes(transfer) && ['identity', ''].includes(coding)) return undefined;
-  return new ArchiveError('unsupported-media-type', 'A part is encoded; send its bytes as they are.');
+function wrongType(): ArchiveError {
+  return new ArchiveError(
+    'unsupported-media-type',
+    'A part is of another type than application/dicom; it was not stored.',
+  );
 }

@@ -1,0 +1,191 @@
+/**
+ * Instances that come as DICOM JSON with their bulk data in parts of their own (PS3.18 §8.6.3.2, §10.5.1, Annex F): read whole, within a
+ * limit, and handed on one by one. Their bytes are json-instance.ts.
+ */
+import type { InstanceReceiver, InstanceSink } from '../archive/outcome.ts';
+import type { DicomJson } from '../dicom/dicom-json-model.ts';
+import { Tag } from '../dicom/tags.ts';
+import { ArchiveError, isArchiveError } from '../errors.ts';
+import { type BulkPart, type BulkParts, encodeInstance, uidIn } from './json-instance.ts';
+import { parseMediaType } from './media-type.ts';
+import type { IncomingPart } from './multipart-reader.ts';
+import { refused, type StoreReport } from './store-file.ts';
+import { codingProblem } from './store-request.ts';
+
+/** As objects metadata take many times their length. */
+const maximumMetadataBytes = 8 * 1024 * 1024;
+/** Of all requests together. What is larger is sent as application/dicom, which is not held. */
+const maximumHeldBytes = 128 * 1024 * 1024;
+/** So much is handed on at once. */
+const pieceBytes = 64 * 1024;
+
+/** What requests hold while they are read: one for all of a service. */
+export class HeldBodies {
+  #bytes = 0;
+
+  /** Error `too-large` for what never fits, `unavailable` for what does not now. */
+  take(lengthBytes: number, ownBytes: number): void {
+    if (ownBytes + lengthBytes > maximumHeldBytes) {
+      throw new ArchiveError(
+        'too-large',
+        `Metadata and bulk data of a request may have ${maximumHeldBytes} bytes; send such instances as application/dicom.`,
+      );
+    }
+    if (this.#bytes + lengthBytes > maximumHeldBytes) {
+      throw new ArchiveError('unavailable', 'Too many bulk data are being stored; send again in a minute.');
+    }
+    this.#bytes += lengthBytes;
+  }
+
+  give(lengthBytes: number): void {
+    this.#bytes -= lengthBytes;
+  }
+}
+
+/**
+ * Reads all parts, then hands on the instances one by one. Errors: `bad-request` for what is no metadata, `too-large`, `unavailable`,
+ * `unsupported-media-type`, and those of the parts: nothing is stored then.
+ */
+export async function* receiveMetadata(
+  receiver: InstanceReceiver,
+  studyInstanceUid: string | undefined,
+  parts: AsyncIterable<IncomingPart>,
+  baseUrl: string,
+  held: HeldBodies,
+): AsyncGenerator<{ report: Promise<StoreReport> }, void, undefined> {
+  const body = new HeldBody(held, baseUrl);
+  try {
+    for await (const part of parts) await body.add(part);
+    for (const json of body.metadata ?? []) {
+      const report = receiveOne(receiver, studyInstanceUid, json, (uri) => body.bulkOf(uri));
+      yield { report };
+      await report;
+    }
+  } finally {
+    body.letGo();
+  }
+}
+
+/** The parts of one request, in memory. */
+class HeldBody {
+  /** Undefined until the first part has come. */
+  metadata: readonly DicomJson[] | undefined;
+  readonly #held: HeldBodies;
+  readonly #baseUrl: string;
+  readonly #bulk = new Map<string, BulkPart[]>();
+  #bytes = 0;
+
+  constructor(held: HeldBodies, baseUrl: string) {
+    this.#held = held;
+    this.#baseUrl = baseUrl;
+  }
+
+  async add({ headers, body }: IncomingPart): Promise<void> {
+    const unfit = codingProblem(headers);
+    if (unfit !== undefined) throw unfit;
+    const media = parseMediaType(headers.get('content-type') ?? '');
+    if (this.metadata === undefined) {
+      if (media?.type !== 'application/dicom+json' && media?.type !== 'application/json') {
+        throw new ArchiveError('bad-request', 'The first part must be the metadata, as application/dicom+json.');
+      }
+      this.metadata = parseMetadata(await this.#gather(body, maximumMetadataBytes));
+      return;
+    }
+    const location = headers.get('content-location');
+    if (location === undefined) {
+      throw new ArchiveError(
+        'bad-request',
+        'A part of bulk data has no Content-Location; it is the BulkDataURI of it.',
+      );
+    }
+    const part: BulkPart = {
+      type: media?.type ?? '',
+      transferSyntaxUid: media?.parameters.get('transfer-syntax'),
+      bytes: await this.#gather(body, maximumHeldBytes),
+    };
+    const href = this.#hrefOf(location);
+    const others = this.#bulk.get(href);
+    if (others === undefined) this.#bulk.set(href, [part]);
+    else others.push(part);
+  }
+
+  /** Parts of that name in the order they came, or `…/frames/1` and on. */
+  bulkOf(uri: string): readonly BulkPart[] {
+    const href = this.#hrefOf(uri);
+    const whole = this.#bulk.get(href);
+    if (whole !== undefined) return whole;
+    const frames: BulkPart[] = [];
+    for (let number = 1; ; number++) {
+      const frame = this.#bulk.get(`${href}/frames/${number}`);
+      if (frame === undefined) return frames;
+      frames.push(...frame);
+    }
+  }
+
+  letGo(): void {
+    this.#held.give(this.#bytes);
+    this.#bytes = 0;
+    this.#bulk.clear();
+  }
+
+  /** One names it as a whole URL, the other as a path. */
+  #hrefOf(uri: string): string {
+    return URL.canParse(uri, this.#baseUrl) ? new URL(uri, this.#baseUrl).href : uri;
+  }
+
+  async #gather(body: AsyncIterable<Uint8Array>, limitBytes: number): Promise<Uint8Array> {
+    const pieces: Uint8Array[] = [];
+    let lengthBytes = 0;
+    for await (const bytes of body) {
+      lengthBytes += bytes.length;
+      if (lengthBytes > limitBytes) {
+        throw new ArchiveError('too-large', `The metadata of a request may have ${limitBytes} bytes at most.`);
+      }
+      this.#held.take(bytes.length, this.#bytes);
+      this.#bytes += bytes.length;
+      pieces.push(bytes);
+    }
+    return Buffer.concat(pieces);
+  }
+}
+
+function parseMetadata(bytes: Uint8Array): readonly DicomJson[] {
+  let json: unknown;
+  try {
+    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch {
+    throw new ArchiveError('bad-request', 'The metadata are not JSON in UTF-8.');
+  }
+  const objects: unknown[] = Array.isArray(json) ? json : [json];
+  if (!objects.every((object) => typeof object === 'object' && object !== null && !Array.isArray(object))) {
+    throw new ArchiveError('bad-request', 'The metadata are not an array of objects, one for each instance.');
+  }
+  return objects as DicomJson[];
+}
+
+async function receiveOne(
+  receiver: InstanceReceiver,
+  studyInstanceUid: string | undefined,
+  json: DicomJson,
+  bulkOf: BulkParts,
+): Promise<StoreReport> {
+  const who = { sopClassUid: uidIn(json, Tag.SOPClassUID), sopInstanceUid: uidIn(json, Tag.SOPInstanceUID) };
+  let sink: InstanceSink | undefined;
+  try {
+    const { transferSyntaxUid, pieces } = encodeInstance(json, bulkOf);
+    sink = receiver.begin({
+      ...who,
+      transferSyntaxUid,
+      sourceAeTitle: undefined,
+      ...(studyInstanceUid === undefined ? {} : { studyInstanceUid }),
+    });
+    for (const piece of pieces) {
+      for (let at = 0; at < piece.length; at += pieceBytes) await sink.write(piece.subarray(at, at + pieceBytes));
+    }
+    return { ...who, outcome: await sink.commit() };
+  } catch (error) {
+    sink?.abort();
+    if (!isArchiveError(error)) throw error;
+    return { ...who, outcome: refused(error) };
+  }
+}
