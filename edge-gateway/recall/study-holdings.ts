@@ -131,7 +131,10 @@ function seriesOf(studyInstanceUid: string, packs: readonly ArchivedPack[]): rea
     : [{ studyInstanceUid }];
 }
 
-/** As if it had been here and gone: that is what is true of it, and everything that reads knows what to do then. */
+/**
+ * As if it had been here and gone: that is what is true of it, and everything that reads knows what to do then. It was not sealed
+ * here, so that nobody routes it as if it had been received, and left long before what eviction has just marked.
+ */
 function evictedPack(tenant: string, pack: ArchivedPack, nowMs: number): PackRecord {
   const { studyInstanceUid, seriesInstanceUid, packId, lengthBytes, sha256, instanceCount } = pack;
   return {
@@ -145,6 +148,6 @@ function evictedPack(tenant: string, pack: ArchivedPack, nowMs: number): PackRec
     sha256,
     createdAtMs: pack.createdAtMs,
     archivedAtMs: pack.archivedAtMs,
-    evictedAtMs: nowMs,
+    evictedAtMs: Math.min(pack.archivedAtMs, nowMs),
   };
 }
