@@ -12,6 +12,7 @@ import { CommandField, type CommandSet, NO_DATA_SET, RESPONSE } from './command-
 import { Conversations } from './conversations.ts';
 import type { DimseEvent, Peer } from './events.ts';
 import { IncomingCommand } from './incoming-command.ts';
+import type { AssociationLimits } from './limits.ts';
 import { type AcceptedContext, type NegotiationPolicy, negotiate } from './negotiation.ts';
 import { OutgoingMessages } from './outgoing-messages.ts';
 import {
@@ -33,17 +34,6 @@ import { responseTo } from './response.ts';
 import { type Answer, answerWith, type Conversation, type Operation, type Service } from './service.ts';
 import { Status, statusOfError } from './status.ts';
 import { UpperLayer, type UpperLayerHandler } from './upper-layer.ts';
-
-export interface AssociationLimits {
-  /** From the connection to a complete A-ASSOCIATE-RQ (PS3.8 §9.1.5). */
-  readonly artimMs: number;
-  /** Between messages: an ultrasound keeps its association open between two images. */
-  readonly idleTimeoutMs: number;
-  /** Within a message, or while the peer does not read our answers, without a PDU completed. */
-  readonly stallTimeoutMs: number;
-  /** After our last PDU, until the connection is cut. */
-  readonly lingerMs: number;
-}
 
 /** How an association ended: by A-RELEASE, by our or the peer's A-ABORT, by A-ASSOCIATE-RJ, or by a lost connection. */
 export type AssociationEnd = 'released' | 'aborted' | 'aborted-by-peer' | 'rejected' | 'lost';
@@ -108,6 +98,11 @@ export class Association implements UpperLayerHandler {
     const { address, isSecure } = this.#options;
     const { callingAeTitle = '', calledAeTitle = '' } = this.#request ?? {};
     return { callingAeTitle, calledAeTitle, address, isSecure };
+  }
+
+  /** Its last PDU is sent, or its connection gone. */
+  get isOver(): boolean {
+    return this.#layer.isEnding;
   }
 
   pduBegins(type: number): void {

@@ -6,15 +6,8 @@
 import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { Association } from './association.ts';
+import type { ConnectionLimits } from './limits.ts';
 import { plainAddress } from './peers.ts';
-
-export interface ConnectionLimits {
-  /** Associations at once; beyond it they are rejected 2/3/2 (transient). */
-  readonly maxAssociations: number;
-  readonly maxAssociationsPerAddress: number;
-  /** Connections without an association, from all addresses. */
-  readonly maxWaiting: number;
-}
 
 export class Connection {
   readonly address: string;
@@ -63,12 +56,14 @@ export class Connections {
   enter(socket: Socket): Connection | undefined {
     const key = keyOf(socket);
     const connection = new Connection(socket, plainAddress(socket.remoteAddress ?? ''));
-    const { maxWaiting, maxAssociationsPerAddress } = this.#limits;
+    const { maxAssociations, maxWaiting, maxAssociationsPerAddress } = this.#limits;
+    // The second time for those whose association is over and whose connection is not.
+    const isFull = this.#all.size >= maxAssociations + 2 * maxWaiting;
     let fromAddress = 0;
     for (const { address } of this.#waiting) if (address === connection.address) fromAddress++;
     // Of one below TLS nobody else listens; that it has closed is all there is to know.
     socket.on('error', () => {});
-    if (socket.remotePort === undefined || fromAddress >= maxAssociationsPerAddress) {
+    if (socket.remotePort === undefined || fromAddress >= maxAssociationsPerAddress || isFull) {
       this.#cut(connection);
       return undefined;
     }
@@ -104,7 +99,8 @@ export class Connections {
     let fromAddress = 0;
     let ofTitle = 0;
     for (const other of this.#all.values()) {
-      if (other.callingAeTitle === undefined) continue;
+      // Whoever has released may open the next one before its connection is closed.
+      if (other.callingAeTitle === undefined || other.association?.isOver === true) continue;
       all++;
       if (other.address === connection.address) fromAddress++;
       if (other.callingAeTitle === callingAeTitle) ofTitle++;

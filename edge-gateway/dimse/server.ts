@@ -9,11 +9,11 @@ import type { Archive } from '#shared/archive/ports.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
 import type { AssociateRequest } from './associate-pdu.ts';
-import { Association, type AssociationLimits } from './association.ts';
+import { Association } from './association.ts';
 import { CommandField } from './command-set.ts';
 import { type CommitmentIntake, createCommitmentService } from './commitment.ts';
 import type { CommitmentUser } from './commitment-user.ts';
-import { type Connection, type ConnectionLimits, Connections } from './connections.ts';
+import { type Connection, Connections } from './connections.ts';
 import type { Decompressor } from './decompressor.ts';
 import type { RemoteAe } from './delivery.ts';
 import { echoService } from './echo.ts';
@@ -21,38 +21,14 @@ import type { DimseEvent } from './events.ts';
 import { createFindService } from './find.ts';
 import { createGetService } from './get.ts';
 import { informationModels } from './information-model.ts';
+import { type DimseLimits, defaultDimseLimits } from './limits.ts';
 import { createMoveService } from './move.ts';
 import { isStorageClass, type NegotiationPolicy } from './negotiation.ts';
-import { DEFAULT_MAX_PDU_BYTES, Rejects } from './pdu.ts';
+import { Rejects } from './pdu.ts';
 import { type Admission, type Caller, createAdmission, type PeerSettings, rejected } from './peers.ts';
 import type { Service } from './service.ts';
 import { createStoreService } from './store.ts';
 import { createTlsListener, type TlsIdentity, type TlsListenerOptions, verifiedSubjects } from './tls.ts';
-
-export interface DimseLimits extends AssociationLimits, ConnectionLimits {
-  /** The longest P-DATA-TF that we take and offer to take. */
-  readonly maxPduBytes: number;
-  /** From the connection to the end of the TLS handshake. */
-  readonly handshakeTimeoutMs: number;
-  /** Requests that one association may have unanswered, where the requestor negotiates a window. */
-  readonly maxOperations: number;
-  /** How long `close` lets running stores go on. */
-  readonly closeDeadlineMs: number;
-}
-
-export const defaultDimseLimits: DimseLimits = {
-  maxPduBytes: DEFAULT_MAX_PDU_BYTES,
-  maxAssociations: 64,
-  maxAssociationsPerAddress: 32,
-  maxWaiting: 512,
-  handshakeTimeoutMs: 10_000,
-  maxOperations: 8,
-  artimMs: 30_000,
-  idleTimeoutMs: 10 * 60_000,
-  stallTimeoutMs: 60_000,
-  lingerMs: 1_500,
-  closeDeadlineMs: 10_000,
-};
 
 /** What Query/Retrieve is offered over. */
 export interface QueryRetrieveOptions {

@@ -10,9 +10,9 @@ import {
 import { MAX_COMMAND_BYTES } from '#edge-gateway/dimse/command-set.ts';
 import { QueryStatus } from '#edge-gateway/dimse/identifier.ts';
 import { informationModels } from '#edge-gateway/dimse/information-model.ts';
+import { defaultDimseLimits as limits } from '#edge-gateway/dimse/limits.ts';
 import { negotiate } from '#edge-gateway/dimse/negotiation.ts';
 import { MAX_ASSOCIATE_PDU_BYTES, Rejects } from '#edge-gateway/dimse/pdu.ts';
-import { defaultDimseLimits as limits } from '#edge-gateway/dimse/server.ts';
 import { Status } from '#edge-gateway/dimse/status.ts';
 import { CIPHER_SUITES } from '#edge-gateway/dimse/tls.ts';
 import { readEdgeSettings } from '#edge-gateway/settings.ts';

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { connect } from '#edge-gateway/dimse/client.ts';
 import { createDecompressor } from '#edge-gateway/dimse/decompressor.ts';
 import { makeArchive } from '#test/support/archive-fixture.ts';
-import { CT_IMAGE, EXPLICIT, IMPLICIT, storePdu, usualContexts, VERIFICATION } from './raw-peer.ts';
+import { CT_IMAGE, EXPLICIT, IMPLICIT, pdu, storePdu, usualContexts, VERIFICATION } from './raw-peer.ts';
 import { answerOf, client, dataSetPdu, instance, peer, serve, until } from './running-server.ts';
 
 const FIND = '1.2.840.10008.5.1.4.1.2.2.1';
@@ -44,6 +44,24 @@ describe('associations at once', () => {
       raw.destroy();
       await until(() => server.connectionCount === 0);
     }
+  });
+
+  it('that were released leave their places before their connections are closed', async () => {
+    const { server } = await serve({}, { limits: { maxAssociations: 1, lingerMs: 60_000 } });
+    const first = peer(server);
+    await first.associate();
+    first.socket.pause();
+    first.send(pdu(0x05, Buffer.alloc(4)));
+    await until(() => server.connectionCount === 1);
+    for (let isOpen = false; !isOpen; )
+      isOpen = await client(server).then(
+        async (association) => {
+          await association.release();
+          return true;
+        },
+        () => false,
+      );
+    expect(first.isClosed).toBe(false);
   });
 
   it('are not kept out by connections on which nobody asks: those have no place to lose', async () => {
