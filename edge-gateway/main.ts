@@ -1,9 +1,10 @@
 /**
  * The gateway as a process: settings from a file and the environment, JSON log lines to standard output, an orderly end on
- * SIGTERM, SIGINT, or when the parent that started it goes away. `--check-settings FILE` only says whether they are right.
- * Exit codes: 0 ended in order, 1 failed; those by which it refuses to start are in start-refusal.ts.
+ * SIGTERM, SIGINT, or when the parent that started it goes away; and a few questions on the command line. Exit codes: 0 ended
+ * in order, 1 failed; those by which it refuses to start are in start-refusal.ts.
  */
 import { createLogger } from '#shared/log.ts';
+import { askHealth } from './ask-health.ts';
 import { startGateway, VERSION } from './gateway.ts';
 import { FILE_VARIABLE } from './settings/variables.ts';
 import { type EdgeSettings, readEdgeSettings } from './settings.ts';
@@ -13,6 +14,8 @@ const USAGE = `Archipel edge gateway ${VERSION}
 
   (nothing)               run; settings from the file that ${FILE_VARIABLE} names and from the environment
   --check-settings FILE   say whether the settings are right, and what is wrong with them
+  --data-folder           say the data folder of the settings
+  --health                ask the gateway that runs here: 0 it is well, 2 it runs and accepts nothing, 1 it does not answer
   --version               say the version
 `;
 
@@ -21,6 +24,11 @@ if (option === '--version') leave(0, `${VERSION}\n`);
 if (option === '--check-settings' && operands.length <= 1) {
   settingsFrom(operands[0]);
   leave(0, 'OK\n');
+}
+if (option === '--data-folder') leave(0, `${settingsFrom().dataFolder}\n`);
+if (option === '--health') {
+  const { code, text } = await askHealth(settingsFrom());
+  leave(code, `${text}\n`);
 }
 if (option !== undefined) leave(option === '--help' ? 0 : exitCodes.settings, USAGE);
 
