@@ -4,6 +4,7 @@
  * without preamble, prefix or File Meta: they are taken if their data set can be recognised.
  */
 import type { InstanceReceiver, InstanceSink, Outcome } from '../archive/outcome.ts';
+import { ByteWindow } from '../dicom/byte-window.ts';
 import { HeaderReader, type HeaderStart } from '../dicom/part10.ts';
 import { Tag } from '../dicom/tags.ts';
 import { EXPLICIT_VR_LITTLE_ENDIAN, transferSyntaxOf } from '../dicom/transfer-syntax.ts';
@@ -38,8 +39,8 @@ export class IncomingFile {
   readonly #receiver: InstanceReceiver;
   readonly #expected: FileExpectation;
   readonly #reader = new HeaderReader();
-  #held: Uint8Array[] = [];
-  #heldBytes = 0;
+  /** What came before the receiver could begin; nothing of it is read from it before that. */
+  #held = new ByteWindow();
   #sink: InstanceSink | undefined;
   #refusal: ArchiveError | undefined;
   #sopClassUid: string | undefined;
@@ -59,8 +60,7 @@ export class IncomingFile {
   write(bytes: Uint8Array): void | Promise<void> {
     if (this.#refusal !== undefined) return;
     if (this.#sink !== undefined) return this.#sink.write(bytes);
-    this.#held.push(bytes);
-    this.#heldBytes += bytes.length;
+    this.#held.append(bytes);
     return this.#advance(() => this.#reader.push(bytes));
   }
 
@@ -79,7 +79,7 @@ export class IncomingFile {
   /** The rest of it will not come. */
   abort(reason: ArchiveError): StoreReport {
     this.#sink?.abort();
-    this.#held = [];
+    this.#held = new ByteWindow();
     return this.#report(refused(this.#refusal ?? reason));
   }
 
@@ -101,11 +101,11 @@ export class IncomingFile {
     const { start } = this.#reader;
     if (start === undefined) {
       if (isRead) this.#refuse(failure ?? noDataSet());
-      else if (this.#heldBytes > MAX_FILE_META_BYTES) this.#refuse(endlessFileMeta());
+      else if (this.#held.filled > MAX_FILE_META_BYTES) this.#refuse(endlessFileMeta());
       return;
     }
     const isIdentified = start.dataSet === undefined || start.dataSet.highestTag > Tag.SOPInstanceUID;
-    if (isRead || isIdentified || this.#heldBytes > start.dataSetOffsetBytes + IDENTITY_BYTES)
+    if (isRead || isIdentified || this.#held.filled > start.dataSetOffsetBytes + IDENTITY_BYTES)
       return this.#begin(start);
   }
 
@@ -131,14 +131,9 @@ export class IncomingFile {
       ...(studyInstanceUid === undefined ? {} : { studyInstanceUid }),
     });
     this.#sink = sink;
-    const held = this.#held;
-    this.#held = [];
-    let passedBytes = 0;
-    for (const bytes of held) {
-      const from = Math.max(0, dataSetOffsetBytes - passedBytes);
-      passedBytes += bytes.length;
-      if (from < bytes.length) await sink.write(from === 0 ? bytes : bytes.subarray(from));
-    }
+    const { bytes, filled } = this.#held;
+    this.#held = new ByteWindow();
+    if (filled > dataSetOffsetBytes) await sink.write(bytes.subarray(dataSetOffsetBytes, filled));
   }
 
   /** A bare data set shows how its elements are encoded, but not how its pixels are compressed. */
@@ -153,7 +148,7 @@ export class IncomingFile {
 
   #refuse(error: ArchiveError): void {
     this.#refusal = error;
-    this.#held = [];
+    this.#held = new ByteWindow();
   }
 }
 

@@ -134,7 +134,7 @@ class HeldBody {
   }
 
   async #gather(body: AsyncIterable<Uint8Array>, limitBytes: number): Promise<Uint8Array> {
-    const pieces: Uint8Array[] = [];
+    const pieces = new Pieces();
     let lengthBytes = 0;
     for await (const bytes of body) {
       lengthBytes += bytes.length;
@@ -143,9 +143,42 @@ class HeldBody {
       }
       this.#held.take(bytes.length, this.#bytes);
       this.#bytes += bytes.length;
-      pieces.push(bytes);
+      pieces.add(bytes);
     }
-    return Buffer.concat(pieces);
+    return pieces.joined();
+  }
+}
+
+/** Bytes as they come: small ones are put together, since each on its own costs more memory than it has. */
+class Pieces {
+  readonly #pieces: Uint8Array[] = [];
+  #block = Buffer.alloc(0);
+  #filledBytes = 0;
+
+  add(bytes: Uint8Array): void {
+    if (bytes.length > pieceBytes / 4) {
+      this.#endBlock();
+      this.#pieces.push(bytes);
+      return;
+    }
+    if (this.#filledBytes + bytes.length > this.#block.length) {
+      this.#endBlock();
+      this.#block = Buffer.allocUnsafe(pieceBytes);
+    }
+    this.#block.set(bytes, this.#filledBytes);
+    this.#filledBytes += bytes.length;
+  }
+
+  joined(): Uint8Array {
+    this.#endBlock();
+    return Buffer.concat(this.#pieces);
+  }
+
+  /** What is left of the block goes on to be filled. */
+  #endBlock(): void {
+    if (this.#filledBytes > 0) this.#pieces.push(this.#block.subarray(0, this.#filledBytes));
+    this.#block = this.#block.subarray(this.#filledBytes);
+    this.#filledBytes = 0;
   }
 }
 

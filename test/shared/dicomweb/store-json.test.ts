@@ -17,7 +17,16 @@ import {
 import { Receiving, TENANT } from '../../edge-gateway/cache/receiving.ts';
 import { ask, base, bytesOf } from './ask.ts';
 import { partsOf } from './read-multipart.ts';
-import { answerOf, multipartOf, post, type SentPart, type StoreAnswer, storingService, urlOf } from './storing.ts';
+import {
+  answerOf,
+  multipartOf,
+  post,
+  type SentPart,
+  type StoreAnswer,
+  storingService,
+  streamOf,
+  urlOf,
+} from './storing.ts';
 
 const MIB = 1024 * 1024;
 const multipartJson = 'multipart/related; type="application/dicom+json"; boundary=b';
@@ -192,6 +201,22 @@ describe('metadata and bulk data', () => {
       200,
     );
     expect(await at.index.getInstance(TENANT, ref)).toMatchObject({ transferSyntaxUid });
+  });
+
+  it('may come in chunks of any size', async () => {
+    const pixels = Buffer.from(Array.from({ length: 50_000 }, (_, i) => i * 7));
+    for (const chunkBytes of [1, 1000, 20_000, 100_000]) {
+      const { json, ref } = minimal({
+        '00280010': { vr: 'US', Value: [100] },
+        '00280011': { vr: 'US', Value: [500] },
+        '00280100': { vr: 'US', Value: [8] },
+        '7FE00010': { vr: 'OB', BulkDataURI: 'x' },
+      });
+      const body = streamOf(multipartOf([jsonPart([json]), bulkPart('x', pixels)]), chunkBytes);
+      const response = await post(service, '/studies', body, { 'content-type': multipartJson });
+      expect((await answerOf(response)).status).toBe(200);
+      expect(Buffer.compare(await at.dataSet(ref).then((found) => found!.subarray(-pixels.length)), pixels)).toBe(0);
+    }
   });
 
   it('are enforced to be of the study of the URL', async () => {
