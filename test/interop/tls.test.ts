@@ -3,16 +3,19 @@
  * verification, storage and queries; the wrong ones, old versions, weak suites and plain text get nothing.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connect as connectDimse } from '#edge-gateway/dimse/client.ts';
+import { loadTlsIdentity, tlsTo } from '#edge-gateway/dimse/tls.ts';
 import { type Gateway, startGateway } from '#edge-gateway/gateway.ts';
 import { readEdgeSettings } from '#edge-gateway/settings.ts';
 import { silentLogger } from '#shared/log.ts';
 import { Authority, type CertificateFiles } from '#test/support/certificates.ts';
 import { makeInstance } from '#test/support/dicom-factory.ts';
+import { freePorts } from '#test/support/system.ts';
 import { hasPrograms, type Run, run } from './dcmtk.ts';
 
 const isPossible = hasPrograms('echoscu', 'storescu', 'findscu');
@@ -145,6 +148,43 @@ describe.skipIf(!isPossible)('DCMTK over TLS', () => {
       run('echoscu', ['-v', '-to', '5', '-ta', '5', '-aet', 'CT1', '-aec', 'ARCHIPEL', '127.0.0.1', String(to)]);
     expect((await plain(port)).text).not.toContain('Success');
     expect((await plain(gateway.dicomPort)).text).toMatch(/Reason: Calling AE Title Not Recognized/);
+  });
+});
+
+describe.skipIf(!isPossible)('DCMTK storescp called over TLS', () => {
+  it('takes what we send with our certificate, and is not called when it is not who it should be', async () => {
+    const folder = join(work, 'storescp');
+    mkdirSync(folder);
+    const [to] = (await freePorts(1)) as [number];
+    const { keyFile, certificateFile } = certificates.ct2;
+    const secure = ['+tls', keyFile, certificateFile, '+cf', authority.authorityFile];
+    const storescp = spawn('storescp', [...secure, '-od', folder, String(to)], { stdio: 'ignore' });
+    try {
+      const settings = { ...certificates.ct1, authorityFile: authority.authorityFile, log: silentLogger };
+      const identity = loadTlsIdentity(settings);
+      identity.close();
+      const { sopClassUid, transferSyntaxUid, ref, dataSet } = makeInstance();
+      const call = (certificateSubjects: readonly string[]) =>
+        connectDimse({
+          ...{ host: '127.0.0.1', port: to, callingAeTitle: 'ARCHIPEL', calledAeTitle: 'CT2' },
+          contexts: [{ abstractSyntax: sopClassUid, transferSyntaxes: [transferSyntaxUid] }],
+          tls: tlsTo({ tls: true, certificateSubjects }, identity) ?? {},
+        });
+      let association = await call(['CT2']).catch(() => undefined);
+      for (let tries = 0; association === undefined && tries < 100; tries++) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        association = await call(['CT2']).catch(() => undefined);
+      }
+      const { sopInstanceUid } = ref;
+      expect(await association?.store({ sopClassUid, transferSyntaxUid, sopInstanceUid, dataSet })).toEqual({
+        status: 0,
+      });
+      await association?.release();
+      await expect(call(['CT3'])).rejects.toThrow(expect.objectContaining({ code: 'unavailable' }));
+      expect(readdirSync(folder)).toHaveLength(1);
+    } finally {
+      storescp.kill();
+    }
   });
 });
 
