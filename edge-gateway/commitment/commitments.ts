@@ -63,6 +63,7 @@ const PAGE = 500;
 /** So long a look at many packs may keep the index busy: one in so many milliseconds. */
 const MS_PER_PACK = 5;
 const IDLE_MS = 60_000;
+const FAILED_MS = 5_000;
 /** Timers may fire so much early. */
 const TIMER_MS = 20;
 /** Ended commitments are kept for the log's reader and the status page. */
@@ -76,6 +77,9 @@ export function startCommitments(options: CommitmentsOptions): Commitments {
   const deliveries = new Deliveries({ ...options, ...timing, retryMs });
   let wakeUp: (() => void) | undefined;
   let isWoken = false;
+  const stopped = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve()));
+  /** What went wrong last, by step: said once. */
+  const failures = new Map<string, string>();
   const wake = (): void => {
     isWoken = true;
     wakeUp?.();
@@ -87,7 +91,8 @@ export function startCommitments(options: CommitmentsOptions): Commitments {
       const references = await store.unlocated(LOOKUP_BATCH);
       if (references.length === 0) return false;
       // What was acknowledged before it was asked for must not be unknown because the index is behind.
-      if (i === 0) await options.whenIndexed();
+      if (i === 0) await Promise.race([options.whenIndexed(), stopped]);
+      if (stop.signal.aborted) return false;
       await store.find(await findingsFor(references, options));
     }
     return true;
@@ -119,9 +124,14 @@ export function startCommitments(options: CommitmentsOptions): Commitments {
   /** A step that fails keeps no other from its turn. */
   async function step<T>(name: string, work: () => Promise<T>): Promise<T | undefined> {
     try {
-      return await work();
+      const result = await work();
+      failures.delete(name);
+      return result;
     } catch (error) {
-      if (!stop.signal.aborted) log.warn({ err: error, step: name }, 'storage commitments: will be tried again');
+      const message = String(error);
+      if (!stop.signal.aborted && failures.get(name) !== message)
+        log.warn({ err: error, step: name }, 'storage commitments do not get on; it will be tried again');
+      failures.set(name, message);
       return undefined;
     }
   }
@@ -136,6 +146,7 @@ export function startCommitments(options: CommitmentsOptions): Commitments {
     const overview = await step('look', () => store.overview(nowMs()));
     await step('prune', () => store.prune(nowMs() - KEPT_MS));
     if (overview !== undefined && overview.undecided + overview.unreported === 0) return IDLE_MS;
+    if (failures.size > 0) return Math.max(timing.pollMs, FAILED_MS);
     return Math.max(timing.pollMs, (awaited ?? 0) * MS_PER_PACK);
   }
 

@@ -4,10 +4,11 @@
  */
 import { join } from 'node:path';
 import type { InstanceRecord } from '#shared/archive/records.ts';
+import { ArchiveError } from '#shared/errors.ts';
 import { createFileHasher } from '../cache/file-hash.ts';
 
 export interface DiskDigest {
-  /** SHA-256 of the data set, lower-case hex; undefined when the pack is not there or ends before. */
+  /** SHA-256 of the data set, lower-case hex; undefined when it cannot be read to its end. Error `unavailable` after `close`. */
   digest(record: InstanceRecord, packKey: string): Promise<string | undefined>;
   close(): Promise<void>;
 }
@@ -21,6 +22,7 @@ export interface DiskDigestOptions {
 
 export function createDiskDigest({ pathOf, openFolder }: DiskDigestOptions): DiskDigest {
   const hasher = createFileHasher();
+  let isClosed = false;
   return {
     async digest(record, packKey) {
       const place = pathOf(packKey);
@@ -30,9 +32,14 @@ export function createDiskDigest({ pathOf, openFolder }: DiskDigestOptions): Dis
       for (const path of [place, join(openFolder, `${record.packId}.zip`), place]) {
         const found = await hasher.hashRange(path, range).catch(() => undefined);
         if (found !== undefined) return found.lengthBytes === lengthBytes ? found.sha256 : undefined;
+        // What was broken off says nothing about the disk.
+        if (isClosed) throw new ArchiveError('unavailable', 'The disk is not read any more; the gateway is closing.');
       }
       return undefined;
     },
-    close: () => hasher.close(),
+    close() {
+      isClosed = true;
+      return hasher.close();
+    },
   };
 }

@@ -8,12 +8,13 @@ import type { PackState, StudyRef } from '#shared/archive/records.ts';
 import type { CacheReport } from '../cache/cache.ts';
 import type { CommitmentsOverview } from '../commitment/sqlite-commitments.ts';
 import type { PeerNote } from '../dimse/peer-book.ts';
+import type { Recall } from '../recall/recall.ts';
 import type { RouteReport } from '../routing/route-delivery.ts';
 import type { Counters, Throughput } from '../throughput.ts';
 import type { UploadReport } from '../upload/uploader.ts';
 import { routeSentences } from './route-sentences.ts';
 import { type Verdict, verdictOf } from './verdict.ts';
-import { counted } from './words.ts';
+import { counted, duration } from './words.ts';
 
 export interface GatewayStatus {
   /** failing: nothing is accepted. */
@@ -51,6 +52,10 @@ export interface GatewayStatus {
   readonly connections: number;
   /** AEs heard from, last heard first. */
   readonly peers: readonly PeerNote[];
+  /** Undefined while their list cannot be read. */
+  readonly commitments?: CommitmentsOverview | undefined;
+  /** What was fetched back from the cloud, and whether it answers those who wait. */
+  readonly recall?: RecallReport | undefined;
   /** Destinations of the routes. */
   readonly routes: readonly RouteReport[];
   /** Whether the viewer is served at the root of this origin. */
@@ -88,7 +93,10 @@ export interface StatusSources {
   /** Storage commitments; absent: they are not offered. */
   readonly commitments?: () => Promise<CommitmentsOverview>;
   readonly cache?: () => Promise<CacheReport>;
+  readonly recall?: () => RecallReport;
 }
+
+type RecallReport = ReturnType<Recall['report']>;
 
 /** What the page needs of the receiver's totals. */
 interface ReceivingTotals {
@@ -97,6 +105,7 @@ interface ReceivingTotals {
   readonly fenced: boolean;
 }
 
+const MAX_SKEW_MS = 60_000;
 const waitingStates = ['open', 'sealed', 'sent'] as const satisfies readonly PackState[];
 
 export async function gatherStatus(from: StatusSources): Promise<GatewayStatus> {
@@ -134,7 +143,11 @@ export async function gatherStatus(from: StatusSources): Promise<GatewayStatus> 
     alarms.push(`The cloud rejected ${counted(packs.rejected.packs, 'pack')}; they stay here. The log says why.`);
   const warnings: string[] = [];
   if (upload.lastError !== undefined) warnings.push(`Upload: ${upload.lastError}`);
-  warnings.push(...(await unreported(from)));
+  const commitments = await from.commitments?.().catch(() => 'unreadable' as const);
+  if (commitments === 'unreadable')
+    alarms.push('The list of storage commitments cannot be read: none is taken, and nothing leaves the disk.');
+  else warnings.push(...unreported(commitments));
+  warnings.push(...skewOf(upload));
   const routes = from.routes?.() ?? [];
   warnings.push(...routeSentences(routes, from.nowMs()));
   const { aeTitle, dicomPort, cloudUrl, version, startedAtMs } = from;
@@ -156,6 +169,8 @@ export async function gatherStatus(from: StatusSources): Promise<GatewayStatus> 
     upload,
     disk,
     cache,
+    commitments: commitments === 'unreadable' ? undefined : commitments,
+    recall: from.recall?.(),
     connections: from.connections(),
     peers: from.peers(),
     routes,
@@ -182,9 +197,16 @@ function damageOf(cache: CacheReport | undefined): string[] {
   return sentences;
 }
 
-/** A list that cannot be read must not cost the page. */
-async function unreported({ commitments }: StatusSources): Promise<string[]> {
-  const overview = await commitments?.().catch(() => undefined);
+/** Uploads go by the cloud's clock; all else on this machine does not. */
+function skewOf({ clockSkewMs = 0 }: UploadReport): string[] {
+  if (Math.abs(clockSkewMs) < MAX_SKEW_MS) return [];
+  const direction = clockSkewMs > 0 ? 'behind' : 'ahead of';
+  return [
+    `The clock of this machine is ${duration(Math.abs(clockSkewMs))} ${direction} the cloud's; set it up to keep time by NTP.`,
+  ];
+}
+
+function unreported(overview: CommitmentsOverview | undefined): string[] {
   return (overview?.troubles ?? []).map(
     ({ requestor, reports, isGivenUp, lastError }) =>
       `Storage commitment: ${counted(reports, 'report')} could not be delivered to ${requestor}${

@@ -1,6 +1,8 @@
 /** Storage commitments over real associations, archives on disk and restarts: what is reported of what, when, how often, and what is pinned meanwhile. */
 import { writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DiskPackStore } from '#edge-gateway/cache/disk-pack-store.ts';
 import { commitmentPeers } from '#edge-gateway/commitment/deliveries.ts';
@@ -203,6 +205,41 @@ describe('the edge mode', () => {
       committed: [refOf(instances[0]!)],
       failed: [{ ...refOf(instances[1]!), failureReason: 0x0110 }],
     });
+  });
+});
+
+describe('a list of commitments that is damaged', () => {
+  it('takes no request, and lets nobody believe that a pack is not needed', async () => {
+    const { ask } = bound(await start());
+    await site!.stop();
+    writeFileSync(join(site!.folder, 'commitments.sqlite'), 'this is no database');
+    await site!.start();
+    expect((await ask([refOf(instances[0]!)])).status).toBe(0x0213);
+    await expect(isPinned(0)).rejects.toMatchObject({ code: 'damaged' });
+    await expect(site!.commitments.overview()).rejects.toMatchObject({ code: 'damaged' });
+  });
+});
+
+describe('closing', () => {
+  it('waits for no index that does not get on', async () => {
+    const { ask } = bound(await start({ whenIndexed: () => new Promise(() => {}) }));
+    await ask([refOf(instances[0]!)]);
+    await pause(100);
+    await site!.stop();
+    await site!.start();
+  });
+
+  it('takes nothing for damaged because it was broken off while it was read', async () => {
+    instances = Array.from({ length: 16 }, () => makeInstance({ rows: 512, columns: 512 }));
+    const { ask } = bound(await start({ mode: 'edge' }));
+    await ask(instances.map(refOf));
+    for (let i = 0; i < 3; i++) {
+      await pause(12);
+      await site!.stop();
+      await site!.start();
+    }
+    await reported();
+    expect(listener.reports[0]).toMatchObject({ eventTypeId: 1, failed: [] });
   });
 });
 
