@@ -124,7 +124,9 @@ describe.skipIf(!isPossible)('compressed images for receivers of native ones', (
     expect(compared).toBeGreaterThan(15);
   }
 
-  it('are routed to storescp, which may come late', async () => {
+  it('are routed to storescp, which comes after the gateway was killed', async () => {
+    await system.killGateway();
+    await system.waitUntilUp();
     const folder = newFolder();
     const scp = await Storescp.start(port, join(work, 'implicit.cfg'), folder);
     await until(
