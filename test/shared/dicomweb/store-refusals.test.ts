@@ -2,6 +2,7 @@
  * What STOW-RS refuses, and how it says so: parts that are no instances, bodies that break off, requests that are none, and a
  * disk that is full. What was complete before is stored all the same.
  */
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { InstanceReceiver, Outcome } from '#shared/archive/outcome.ts';
 import type { Service } from '#shared/dicomweb/service.ts';
@@ -17,6 +18,7 @@ import {
   type StoreAnswer,
   storedItem,
   storingService,
+  streamOf,
 } from './storing.ts';
 
 let at: Receiving;
@@ -114,6 +116,64 @@ describe('a body that breaks off', () => {
     const answer = await answerOf(await post(few, '/studies', multipartOf(made.map(({ file }) => file))));
     expect(answer).toMatchObject({ status: 202, stored: made.slice(0, 2).map(storedItem), unknown: [0xc000] });
     expect(answer.warning).toContain('2 parts');
+  });
+});
+
+describe('whatever is done to a body', () => {
+  const whole = multipartOf([makeInstance().file, makeInstance({ transferSyntaxUid: '1.2.840.10008.1.2.5' }).file]);
+  const json = Buffer.from(
+    whole.toString('latin1').replaceAll('application/dicom', 'application/dicom+json; charset=utf-8'),
+    'latin1',
+  );
+  const change = fc.record({
+    at: fc.nat({ max: whole.length }),
+    removed: fc.oneof(fc.constant(0), fc.nat({ max: 5 }), fc.nat({ max: 2000 })),
+    added: fc.oneof(
+      fc.uint8Array({ maxLength: 6 }),
+      fc.constant(Buffer.from('\r\n--b\r\n')),
+      fc.constant(Buffer.from('--b--')),
+    ),
+  });
+
+  it('the answer is definite and nothing is left half received', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(whole, json),
+        fc.array(change, { minLength: 1, maxLength: 4 }),
+        fc.integer({ min: 1, max: 3000 }),
+        async (original, changes, chunkBytes) => {
+          let body = original;
+          for (const { at: from, removed, added } of changes)
+            body = Buffer.concat([body.subarray(0, from), added, body.subarray(from + removed)]);
+          const type = original === json ? 'application/dicom+json' : 'application/dicom';
+          const headers = { 'content-type': `multipart/related; type="${type}"; boundary=b` };
+          const response = await post(service, '/studies', streamOf(body, chunkBytes), headers);
+          expect([200, 202, 400, 409, 413, 415]).toContain(response.status);
+          expect((await response.text()).length).toBeGreaterThan(2);
+          expect(at.receiver.totals().instancesArriving).toBe(0);
+        },
+      ),
+      { numRuns: 300 },
+    );
+    expect(at.errors).toEqual([]);
+  });
+});
+
+describe('more requests than a hospital sends at once', () => {
+  it('are told to come again, and find room when others have ended', async () => {
+    const made = makeInstance();
+    const ends: (() => void)[] = [];
+    const stalled = Array.from({ length: 64 }, () => {
+      const body = new ReadableStream<Uint8Array>({
+        start: (controller) => void ends.push(() => controller.close()),
+      });
+      return post(service, '/studies', body);
+    });
+    const response = await post(service, '/studies', multipartOf([made.file]));
+    expect([response.status, response.headers.has('retry-after')]).toEqual([503, true]);
+    for (const end of ends) end();
+    for (const one of await Promise.all(stalled)) expect(one.status).toBe(400);
+    expect((await store([made.file])).status).toBe(200);
   });
 });
 
