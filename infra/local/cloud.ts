@@ -17,10 +17,10 @@ import { createRenderService } from '#functions/render/service.ts';
 import { createRetrieveService } from '#functions/retrieve/service.ts';
 import { createSearchService } from '#functions/search/service.ts';
 import type { Archive } from '#shared/archive/ports.ts';
-import { problemResponse } from '#shared/dicomweb/problem.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import { createRenderPool } from '#shared/imaging/render-pool.ts';
 import type { Logger } from '#shared/log.ts';
+import { problemResponse } from '#shared/problem.ts';
 import { type FunctionRow, functions } from '../functions.ts';
 import { createObjectStore } from './object-store.ts';
 import { createPartStore } from './part-store.ts';
@@ -34,6 +34,8 @@ export interface LocalCloudOptions {
   readonly port: number;
   readonly tenant: string;
   readonly viewer: () => ViewerState;
+  /** Under which origin gateways reach it, where that is not its own: behind a proxy. */
+  readonly publicOrigin?: () => string;
   readonly log: Logger;
 }
 
@@ -66,7 +68,7 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
     memoryMb: RENDER_MEMORY_MB,
   });
   let url = '';
-  const urls = createSignedUrls(folder, () => url);
+  const urls = createSignedUrls(folder, options.publicOrigin ?? (() => url));
 
   const pipelines: Pipeline[] = [];
   const arrived = async (message: PackArrived): Promise<void> => {

@@ -3,7 +3,7 @@
  * started again and again on the same folder and ports.
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { GatewayStatus } from '#edge-gateway/http/gateway-status.ts';
@@ -33,8 +33,12 @@ export class Site implements AsyncDisposable {
     this.#httpPort = ports[1]!;
   }
 
-  /** @param edgeFolder where the gateway keeps its data; below a temporary folder unless said otherwise */
-  static async create(edgeFolder?: string): Promise<Site> {
+  /**
+   * @param edgeFolder where the gateway keeps its data; below a temporary folder unless said otherwise
+   * @param settings of the gateway, as its settings file has them (TOML)
+   * @param publicOrigin of the cloud, where a proxy stands before it
+   */
+  static async create(edgeFolder?: string, settings = '', publicOrigin?: () => string): Promise<Site> {
     const folder = mkdtempSync(join(tmpdir(), 'archipel-crash-'));
     const cloud = await startLocalCloud({
       folder: join(folder, 'cloud'),
@@ -43,7 +47,9 @@ export class Site implements AsyncDisposable {
       tenant: 'default',
       viewer: () => ({ kind: 'missing', reason: 'this is a test.' }),
       log: silentLogger,
+      ...(publicOrigin === undefined ? {} : { publicOrigin }),
     });
+    writeFileSync(join(folder, 'settings.toml'), settings);
     return new Site(folder, edgeFolder ?? join(folder, 'edge'), cloud, await freePorts(2));
   }
 
@@ -52,8 +58,13 @@ export class Site implements AsyncDisposable {
     return this.#gateway;
   }
 
+  /** The gateway's HTTP port. */
+  get gatewayUrl(): string {
+    return `http://127.0.0.1:${this.#httpPort}`;
+  }
+
   /** Resolves when it listens, with how long that took. */
-  async startGateway(): Promise<number> {
+  async startGateway(environment: Readonly<Record<string, string>> = {}): Promise<number> {
     const startedAtMs = performance.now();
     const child = fork(main, {
       env: {
@@ -62,7 +73,9 @@ export class Site implements AsyncDisposable {
         ARCHIPEL_EDGE_DICOM_PORT: String(this.dicomPort),
         ARCHIPEL_EDGE_HTTP_PORT: String(this.#httpPort),
         ARCHIPEL_EDGE_CLOUD_URL: this.cloud.url,
+        ARCHIPEL_EDGE_SETTINGS: join(this.folder, 'settings.toml'),
         ARCHIPEL_EDGE_DISK_RESERVE_MB: '64',
+        ...environment,
       },
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       execArgv: ['--disable-warning=ExperimentalWarning'],
@@ -89,11 +102,15 @@ export class Site implements AsyncDisposable {
   /** Resolves when the cloud has confirmed everything that the gateway holds. */
   async waitUntilDrained(timeoutMs = 60_000): Promise<void> {
     await until('everything to be archived', timeoutMs, async () => {
-      const response = await fetch(`http://127.0.0.1:${this.#httpPort}/status.json`);
-      const { backlog, packs } = (await response.json()) as GatewayStatus;
+      const { backlog, packs } = await this.status();
       if (packs.rejected.packs > 0) throw new Error('the cloud rejected a pack');
       return backlog.packs === 0;
     });
+  }
+
+  async status(): Promise<GatewayStatus> {
+    const response = await fetch(`${this.gatewayUrl}/status.json`, { signal: AbortSignal.timeout(10_000) });
+    return (await response.json()) as GatewayStatus;
   }
 
   judge(acknowledged: readonly Acknowledged[]): Promise<Verdict> {
