@@ -5,7 +5,7 @@
  */
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import { checkQuery, type Query, type SearchPage } from '#shared/archive/query.ts';
-import { isArchiveError } from '#shared/errors.ts';
+import { ArchiveError, isArchiveError } from '#shared/errors.ts';
 import { keyToWire, MAX_MATCHES_PER_PAGE } from '#shared/gateway-read-api.ts';
 import type { Logger } from '#shared/log.ts';
 import type { CloudLine } from './cloud-line.ts';
@@ -20,12 +20,14 @@ export interface MergedSearchOptions {
   readonly log: Logger;
 }
 
-/** Answers as ArchiveIndex.search does, `incomplete` where the cloud did not answer. */
+/** Answers as ArchiveIndex.search does, `incomplete` where the cloud did not answer; `too-large` also for too far an offset. */
 export type MergedSearch = (tenant: string, query: Query) => Promise<SearchPage>;
 
 /** Merges that somebody may read on from; each holds two pages at most. */
 const MAX_OPEN_MERGES = 16;
 const OPEN_MS = 60_000;
+/** Who begins in the middle has everything before it read for him. */
+const MAX_SKIPPED = 100_000;
 /** What C-FIND and QIDO-RS say of it. */
 export const cloudNotAsked = 'The cloud archive could not be asked; what is not on this gateway may be missing';
 
@@ -66,6 +68,11 @@ export function createMergedSearch({ index, cloud, line, nowMs, log }: MergedSea
     const nameAt = (at: number): string => JSON.stringify([tenant, level, keys.map(keyToWire), at]);
     let merge = take(nameAt(offset));
     if (merge === undefined) {
+      if (offset > MAX_SKIPPED)
+        throw new ArchiveError(
+          'too-large',
+          `A search can begin at ${MAX_SKIPPED} matches at most; narrow it, or read on page by page.`,
+        );
       merge = new SearchMerge({ tenant, index, cloud: ask }, { level, keys });
       for (let left = offset; left > 0; ) {
         const skipped = await merge.take(Math.min(left, MAX_MATCHES_PER_PAGE));

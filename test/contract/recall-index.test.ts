@@ -6,6 +6,6 @@ import { openSite } from '#test/edge-gateway/recall/recall-site.ts';
 import { archiveIndexContract } from './archive-index.ts';
 
 archiveIndexContract('the index with the cloud behind it', async () => {
-  const site = await openSite({ instances: [], inProcess: true, line: { waitMs: 10_000 } });
+  const site = await openSite({ instances: [], inProcess: true });
   return { index: site.recall.archive.index, remove: () => site.close() };
 });

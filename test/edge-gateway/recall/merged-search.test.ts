@@ -14,7 +14,7 @@ import { openSite, type Site, tenant } from './recall-site.ts';
 let site: Site;
 let round = 0;
 beforeAll(async () => {
-  site = await openSite({ instances: [], inProcess: true, line: { waitMs: 20_000 } });
+  site = await openSite({ instances: [], inProcess: true });
 });
 afterAll(() => site.close());
 
@@ -162,6 +162,13 @@ describe('a search of both', () => {
       count += (await index.search(tenant, { level: 'study', keys, limit: 10, offset: count })).matches.length;
     // Two questions for each page at most, whatever lies before it.
     expect(site.asked.length).toBeLessThanOrEqual(2 * 31);
+  });
+
+  it('does not read through everything for somebody who begins far behind it', async () => {
+    const { index } = site.recall.archive;
+    await expect(index.search(tenant, { level: 'study', keys: [], limit: 1, offset: 1e9 })).rejects.toMatchObject({
+      code: 'too-large',
+    });
   });
 
   it('goes on with what is here when the cloud goes away in the middle', async () => {
