@@ -225,6 +225,7 @@ export async function startGateway(
       routes: router.report,
       commitments: commitments.overview,
       cache: cache.report,
+      recall: recall.report,
     },
     metrics,
   });

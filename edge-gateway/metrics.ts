@@ -34,6 +34,12 @@ export const metricList = {
     help: 'When the last upload succeeded, Unix time; 0: never since the start',
   },
   cloud_reachable: { kind: 'gauge', help: '1 while uploads go through, 0 while they fail' },
+  upload_time: { kind: 'gauge', help: '1 within the upload hours, 0 outside of them' },
+  clock_skew_seconds: { kind: 'gauge', help: "How far this machine's clock is behind the cloud's; negative: ahead" },
+  recalled_packs_total: { kind: 'total', help: 'Packs fetched back from the cloud since the start' },
+  recalled_bytes_total: { kind: 'total', help: 'Bytes fetched back from the cloud since the start' },
+  recall_failures_total: { kind: 'total', help: 'Packs that could not be fetched back since the start' },
+  recall_possible: { kind: 'gauge', help: '1 while the cloud answers those who wait for what is not here' },
   disk_free_bytes: { kind: 'gauge', help: 'Free space on the volume of the data folder' },
   disk_total_bytes: { kind: 'gauge', help: 'Size of the volume of the data folder' },
   disk_reserve_bytes: { kind: 'gauge', help: 'Free space below which images are refused' },
@@ -71,6 +77,8 @@ export const metricList = {
   retrieve_seconds: { kind: 'histogram', help: 'From the C-MOVE or C-GET request to its last response' },
   commitment_requests_total: { kind: 'counter', help: 'Storage commitments asked for by status', labels: ['status'] },
   commitment_reports_total: { kind: 'counter', help: 'Commitment reports delivered or given up', labels: ['result'] },
+  commitments_undecided: { kind: 'gauge', help: 'Storage commitments that wait for the cloud' },
+  commitments_unreported: { kind: 'gauge', help: 'Storage commitments whose report is not delivered yet' },
   route_waiting_packs: { kind: 'gauge', help: 'Packs that wait to be routed, by destination', labels: ['to'] },
   route_waiting_seconds: { kind: 'gauge', help: 'Age of the oldest of them; 0: none', labels: ['to'] },
   route_refused_instances: {
@@ -201,7 +209,7 @@ function valuesOf(status: GatewayStatus): Partial<Record<MetricName, Values>> {
   const one = (value: number): Values => [[{}, value]];
   const byState = (of: (total: GatewayStatus['packs']['open']) => number): Values =>
     Object.entries(status.packs).map(([state, total]) => [{ state }, of(total)] as const);
-  const { backlog, upload, disk, nowMs } = status;
+  const { backlog, upload, disk, nowMs, recall, commitments } = status;
   const byRoute = (of: (route: GatewayStatus['routes'][number]) => number): Values =>
     status.routes.map((route) => [{ to: route.aeTitle }, of(route)] as const);
   return {
@@ -220,6 +228,18 @@ function valuesOf(status: GatewayStatus): Partial<Record<MetricName, Values>> {
     uploaded_bytes_total: one(upload.bytesSent),
     upload_last_success_seconds: one((upload.lastSuccessAtMs ?? 0) / 1000),
     cloud_reachable: one(upload.cloudReachable ? 1 : 0),
+    upload_time: one(upload.isUploadTime ? 1 : 0),
+    ...(upload.clockSkewMs !== undefined && { clock_skew_seconds: one(upload.clockSkewMs / 1000) }),
+    ...(recall && {
+      recalled_packs_total: one(recall.packs),
+      recalled_bytes_total: one(recall.bytes),
+      recall_failures_total: one(recall.failures),
+      recall_possible: one(recall.cloudAnswers ? 1 : 0),
+    }),
+    ...(commitments && {
+      commitments_undecided: one(commitments.undecided),
+      commitments_unreported: one(commitments.unreported),
+    }),
     dimse_connections: one(status.connections),
     disk_free_bytes: one(disk.freeBytes),
     disk_total_bytes: one(disk.totalBytes),

@@ -5,7 +5,8 @@
 import type { PackState } from '#shared/archive/records.ts';
 import type { GatewayStatus } from './gateway-status.ts';
 import { throughputPlot } from './throughput-plot.ts';
-import { ago, bytes, count, counted, escapeHtml } from './words.ts';
+import { hoursOf } from './verdict.ts';
+import { ago, bytes, count, counted, duration, escapeHtml } from './words.ts';
 
 const stateNames: Readonly<Record<PackState, string>> = {
   open: 'arriving',
@@ -20,8 +21,8 @@ const MAX_PEERS = 24;
 
 /** On a phone one below the other: what is `late` comes after what stands at the side of a wide screen. */
 export function statusCards(status: GatewayStatus): string {
-  const main = [throughputCard(status), peersCard(status)];
-  const side = [cloudCard(status), diskCard(status), connectCard(status)];
+  const main = [throughputCard(status), peersCard(status), routesCard(status)];
+  const side = [cloudCard(status), diskCard(status), commitmentsCard(status), connectCard(status)];
   return `<div class="cards">${instancesCard(status)}
 <div class="main">${main.join('\n')}</div>
 <div class="side">${side.join('\n')}</div></div>`;
@@ -57,25 +58,75 @@ function throughputCard({ minutes }: GatewayStatus): string {
   return card('24 hours', throughputPlot(minutes));
 }
 
-function diskCard({ disk }: GatewayStatus): string {
+function diskCard({ disk, cache, nowMs }: GatewayStatus): string {
   const { freeBytes, totalBytes, reserveBytes } = disk;
   if (totalBytes === 0) return '';
   const shares = bar(1 - freeBytes / totalBytes, 1 - reserveBytes / totalBytes);
   return card(
     'Disk',
-    `<p class="figure">${bytes(freeBytes)} <small>free of ${bytes(totalBytes)}</small></p>${shares}<p class="faint">Images are refused below ${bytes(reserveBytes)} of free space.</p>`,
+    `<p class="figure">${bytes(freeBytes)} <small>free of ${bytes(totalBytes)}</small></p>${shares}${cacheLines(cache, nowMs)}<p class="faint">Images are refused below ${bytes(reserveBytes)} of free space.</p>`,
   );
 }
 
-function cloudCard({ upload, cloudUrl, nowMs, rate }: GatewayStatus): string {
-  const { cloudReachable, lastSuccessAtMs, bytesSent } = upload;
+function cacheLines(cache: GatewayStatus['cache'], nowMs: number): string {
+  if (cache === undefined) return '';
+  const { packs, bytesPerDay, daysUntilFull, scrub } = cache;
+  const days = daysUntilFull === undefined ? undefined : Math.floor(daysUntilFull);
+  const forecast =
+    days === undefined
+      ? ''
+      : `<p>${bytes(bytesPerDay)} a day come in: room for ${days > 365 ? 'more than a year' : counted(days, 'day')} without the cloud.</p>`;
+  const checked =
+    scrub.last === undefined ? '' : ` All of it was read and checked ${ago(nowMs - scrub.last.finishedAtMs)}.`;
+  return `${forecast}<p class="faint">${bytes(packs.evictable.bytes)} of it are safe in the cloud and make room when it is needed.${checked}</p>`;
+}
+
+function cloudCard({ upload, cloudUrl, nowMs, rate, recall }: GatewayStatus): string {
+  const { cloudReachable, lastSuccessAtMs, bytesSent, hours, isUploadTime, kilobytesPerSecond } = upload;
   const last =
     lastSuccessAtMs === undefined
       ? 'Nothing was uploaded since the start'
       : `Last upload ${ago(nowMs - lastSuccessAtMs)}`;
+  const now = rate.uploadedBytes >= 1000 ? `, now ${bytes(rate.uploadedBytes)}/s` : '';
+  const limits = [
+    ...(hours.length === 0 ? [] : [`${hoursOf(upload)}${isUploadTime ? '' : ' Now only urgent ones go.'}`]),
+    ...(kilobytesPerSecond === undefined ? [] : [`At most ${bytes(kilobytesPerSecond * 1000)}/s.`]),
+  ];
+  const fetched =
+    recall === undefined || recall.packs + recall.failures === 0
+      ? ''
+      : `<p>Fetched back: ${counted(recall.packs, 'pack')}, ${bytes(recall.bytes)}${recall.failures === 0 ? '' : `; ${count(recall.failures)} failed`}.</p>`;
   return card(
     'Cloud',
-    `<p class="figure ${cloudReachable ? 'safe' : 'waiting'}">${cloudReachable ? 'reachable' : 'not reachable'}</p><p>${last}; ${bytes(bytesSent)} sent since the start${rate.uploadedBytes >= 1000 ? `, now ${bytes(rate.uploadedBytes)}/s` : ''}.</p><p class="faint">${escapeHtml(cloudUrl)}</p>`,
+    `<p class="figure ${cloudReachable ? 'safe' : 'waiting'}">${cloudReachable ? 'reachable' : 'not reachable'}</p><p>${last}; ${bytes(bytesSent)} sent since the start${now}.</p>${limits.length === 0 ? '' : `<p>${escapeHtml(limits.join(' '))}</p>`}${fetched}<p class="faint">${escapeHtml(cloudUrl)}</p>`,
+  );
+}
+
+function routesCard({ routes, nowMs }: GatewayStatus): string {
+  if (routes.length === 0) return '';
+  const rows = routes.map(({ aeTitle, waiting, waitingSinceMs, refused, lastError, lastSuccessAtMs }) => {
+    const trouble = lastError === undefined ? '' : `<small class="waiting">${escapeHtml(lastError)}</small>`;
+    const since =
+      waitingSinceMs === undefined || waiting === 0
+        ? ''
+        : `<small class="faint">since ${duration(nowMs - waitingSinceMs)}</small>`;
+    const lost = refused === 0 ? '' : `<small class="failing">${counted(refused, 'image')} refused</small>`;
+    return `<tr><td><b>${escapeHtml(aeTitle)}</b>${trouble}${lost}</td><td>${lastSuccessAtMs === undefined ? '' : ago(nowMs - lastSuccessAtMs)}</td><td class="n">${count(waiting)}${since}</td></tr>`;
+  });
+  return card(
+    'Sent on to',
+    `<table><thead><tr><th>AE title</th><th>last</th><th class="n">packs waiting</th></tr></thead><tbody>${rows.join('')}</tbody></table>`,
+    'late',
+  );
+}
+
+function commitmentsCard({ commitments }: GatewayStatus): string {
+  if (commitments === undefined) return '';
+  const { undecided, unreported } = commitments;
+  if (undecided + unreported === 0) return '';
+  return card(
+    'Storage commitment',
+    `<dl><dt>waiting for the cloud</dt><dd>${count(undecided)}</dd><dt>to be reported</dt><dd>${count(unreported)}</dd></dl>`,
   );
 }
 

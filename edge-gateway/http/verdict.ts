@@ -34,12 +34,19 @@ export function verdictOf(status: Omit<GatewayStatus, 'verdict'>): Verdict {
       headline: 'Everything is safe in the cloud',
       because: [`${counted(packs.archived.instances, 'image')} from here, each verified there.`, ...warnings],
     };
-  const isHeldUp = !status.upload.cloudReachable || waitedMs > LONG_MS;
+  const { cloudReachable, isUploadTime } = status.upload;
+  const isHeldUp = !cloudReachable || (isUploadTime && waitedMs > LONG_MS);
   if (isHeldUp)
     return {
       tone: 'waiting',
       headline: `${counted(backlog.instances, 'image')} ${backlog.instances === 1 ? 'is' : 'are'} only here`,
       because: [...extent, ...warnings],
+    };
+  if (!isUploadTime)
+    return {
+      tone: 'moving',
+      headline: `${counted(backlog.instances, 'image')} ${backlog.instances === 1 ? 'waits' : 'wait'} for the upload hours`,
+      because: [...extent, `${hoursOf(status.upload)} Until then only urgent ones go.`, ...warnings],
     };
   return {
     tone: 'moving',
@@ -48,10 +55,16 @@ export function verdictOf(status: Omit<GatewayStatus, 'verdict'>): Verdict {
   };
 }
 
+/** `Uploads run from 18:00 to 07:00.` */
+export function hoursOf({ hours }: GatewayStatus['upload']): string {
+  if (hours.length === 0) return 'Uploads run at all hours.';
+  return `Uploads run from ${hours.map(({ from, to }) => `${from} to ${to}`).join(', from ')}.`;
+}
+
 /** How long the backlog takes at the present rate, where that can be said. */
 function pace({ backlog, rate, upload }: Omit<GatewayStatus, 'verdict'>): string {
   const perSecond = rate.uploadedBytes - rate.receivedBytes;
-  if (!upload.cloudReachable || rate.uploadedBytes < 1_000) return '';
+  if (!upload.cloudReachable || !upload.isUploadTime || rate.uploadedBytes < 1_000) return '';
   if (perSecond <= 0) return ` More arrives than the line takes: ${bytes(rate.uploadedBytes)}/s go out.`;
   return ` At ${bytes(rate.uploadedBytes)}/s it takes about ${duration((backlog.bytes / perSecond) * 1000)}.`;
 }

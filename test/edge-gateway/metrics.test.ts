@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Peer } from '#edge-gateway/dimse/events.ts';
 import { createMetrics, METRIC_PREFIX, metricList } from '#edge-gateway/metrics.ts';
-import { cableOut, goodDay } from './http/status-fixture.ts';
+import { cableOut, everything, goodDay } from './http/status-fixture.ts';
 
 const peer: Peer = { callingAeTitle: 'CT1', calledAeTitle: 'ARCHIPEL', address: '10.0.0.1', isSecure: false };
 
@@ -42,6 +42,23 @@ describe('the metrics', () => {
       'archipel_edge_healthy 1',
     ])
       expect(text.split('\n')).toContain(line);
+  });
+
+  it('say how commitments, recall, routes and the disk stand', async () => {
+    const metrics = createMetrics();
+    const lines = (await metrics.text(everything())).split('\n');
+    metrics.close();
+    for (const line of [
+      'archipel_edge_clock_skew_seconds 240',
+      'archipel_edge_upload_time 0',
+      'archipel_edge_recalled_packs_total 31',
+      'archipel_edge_recall_failures_total 1',
+      'archipel_edge_commitments_undecided 7',
+      'archipel_edge_route_waiting_packs{to="AI-LUNG"} 14',
+      'archipel_edge_disk_days_until_full 24.2',
+      'archipel_edge_cache_evictable_bytes 106000000000',
+    ])
+      expect(lines).toContain(line);
   });
 
   it('count what happens at the door', async () => {

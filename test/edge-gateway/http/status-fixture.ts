@@ -10,6 +10,17 @@ type Parts = Partial<Omit<GatewayStatus, 'verdict'>>;
 const none = { packs: 0, instances: 0, bytes: 0 };
 const archived = { packs: 1_843, instances: 214_507, bytes: 108.4 * GB };
 
+export const upload: GatewayStatus['upload'] = {
+  lastSuccessAtMs: NOW_MS - 40_000,
+  lastError: undefined,
+  bytesSent: 15.6 * GB,
+  cloudReachable: true,
+  isUploadTime: true,
+  hours: [],
+  kilobytesPerSecond: undefined,
+  clockSkewMs: 200,
+};
+
 /** What everything is like on a good day, changed by `parts`. */
 export function statusLike(parts: Parts = {}): GatewayStatus {
   const status: Omit<GatewayStatus, 'verdict'> = {
@@ -27,7 +38,7 @@ export function statusLike(parts: Parts = {}): GatewayStatus {
     stored: { instances: 31_204, bytes: 15.6 * GB },
     rate: { receivedBytes: 0, uploadedBytes: 0 },
     minutes: [],
-    upload: { lastSuccessAtMs: NOW_MS - 40_000, lastError: undefined, bytesSent: 15.6 * GB, cloudReachable: true },
+    upload,
     disk: { freeBytes: 412 * GB, totalBytes: 1_000 * GB, reserveBytes: 10 * GB },
     connections: 0,
     peers: [],
@@ -118,6 +129,7 @@ export const cableOut = (): GatewayStatus =>
     backlog: { ...waiting, oldestAtMs: NOW_MS - 3 * 3_600_000 },
     warnings: ['Upload: The cloud could not be reached (connection refused).'],
     upload: {
+      ...upload,
       lastSuccessAtMs: NOW_MS - 3 * 3_600_000,
       lastError: 'The cloud could not be reached (connection refused).',
       bytesSent: 9 * GB,
@@ -130,4 +142,59 @@ export const diskFailed = (): GatewayStatus =>
     health: 'failing',
     alarms: ['A write to the disk failed: nothing is accepted any more. Check the disk, then restart the gateway.'],
     peers,
+  });
+
+const fewPacks = { packs: 12, bytes: 4 * GB };
+
+/** With every part in use. */
+export const everything = (): GatewayStatus =>
+  statusLike({
+    ...onTheWay(),
+    upload: {
+      ...upload,
+      hours: [{ from: '18:00', to: '07:00' }],
+      isUploadTime: false,
+      kilobytesPerSecond: 1_250,
+      clockSkewMs: 240_000,
+    },
+    warnings: ["The clock of this machine is 4 min behind the cloud's; set it up to keep time by NTP."],
+    cache: {
+      freeBytes: 412 * GB,
+      totalBytes: 1_000 * GB,
+      marks: { evictBelowBytes: 40 * GB, reserveBytes: 10 * GB, rejectBelowBytes: 5 * GB },
+      packs: { onDisk: fewPacks, evictable: { packs: 1_800, bytes: 106 * GB }, evicted: fewPacks },
+      bytesPerDay: 21 * GB,
+      daysUntilFull: 24.2,
+      evicted: fewPacks,
+      scrub: {
+        running: undefined,
+        last: {
+          startedAtMs: NOW_MS - 22 * 86_400_000,
+          finishedAtMs: NOW_MS - 9 * 86_400_000,
+          checkedPacks: 1_843,
+          checkedBytes: 108 * GB,
+        },
+        damaged: [],
+      },
+    },
+    recall: { packs: 31, bytes: 1.9 * GB, failures: 1, cloudAnswers: true },
+    commitments: { undecided: 7, unreported: 2, troubles: [] },
+    routes: [
+      {
+        aeTitle: 'PACS',
+        waiting: 0,
+        waitingSinceMs: undefined,
+        refused: 0,
+        lastError: undefined,
+        lastSuccessAtMs: NOW_MS - 70_000,
+      },
+      {
+        aeTitle: 'AI-LUNG',
+        waiting: 14,
+        waitingSinceMs: NOW_MS - 40 * 60_000,
+        refused: 3,
+        lastError: 'Nobody listens at this address.',
+        lastSuccessAtMs: NOW_MS - 44 * 60_000,
+      },
+    ],
   });

@@ -7,7 +7,16 @@ import { describe, expect, it } from 'vitest';
 import { statusPage, statusPagePolicy } from '#edge-gateway/http/status-page.ts';
 import { throughputPlot } from '#edge-gateway/http/throughput-plot.ts';
 import { bytes, duration } from '#edge-gateway/http/words.ts';
-import { cableOut, dayOfMinutes, diskFailed, goodDay, onTheWay, peers, statusLike } from './status-fixture.ts';
+import {
+  cableOut,
+  dayOfMinutes,
+  diskFailed,
+  everything,
+  goodDay,
+  onTheWay,
+  peers,
+  statusLike,
+} from './status-fixture.ts';
 
 describe('the verdict', () => {
   it('is safe when nothing is only here', () => {
@@ -43,6 +52,18 @@ describe('the verdict', () => {
     });
   });
 
+  it('is calm about what waits for the hours that were set', () => {
+    expect(everything().verdict).toEqual({
+      tone: 'moving',
+      headline: '3,330 images wait for the upload hours',
+      because: [
+        '1.7 GB in 44 packs; the oldest arrived 6 min ago.',
+        'Uploads run from 18:00 to 07:00. Until then only urgent ones go.',
+        "The clock of this machine is 4 min behind the cloud's; set it up to keep time by NTP.",
+      ],
+    });
+  });
+
   it('puts what needs a person before all', () => {
     expect(diskFailed().verdict).toMatchObject({ tone: 'failing', headline: 'Not accepting images' });
     const { verdict } = statusLike({ alarms: ['The cloud rejected 1 pack; they stay here. The log says why.'] });
@@ -65,6 +86,23 @@ describe('the page', () => {
     ])
       expect(page).toContain(part);
     expect(page).toContain('refused 22 min ago: the calling AE title is not in the settings');
+  });
+
+  it('has a card for what is in use, and none for what is not', () => {
+    const page = statusPage(everything());
+    for (const part of [
+      'At most 1.3 MB/s.',
+      'Fetched back: 31 packs, 1.9 GB; 1 failed.',
+      'room for 24 days without the cloud',
+      '106 GB of it are safe in the cloud',
+      'AI-LUNG',
+      'Nobody listens at this address.',
+      '3 images refused',
+      'waiting for the cloud</dt><dd>7',
+    ])
+      expect(page).toContain(part);
+    for (const part of ['Sent on to', 'Storage commitment', 'Fetched back', 'At most'])
+      expect(statusPage(goodDay())).not.toContain(part);
   });
 
   it('keeps what strangers claim as text', () => {
