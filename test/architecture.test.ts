@@ -66,14 +66,14 @@ describe('who may import whom', () => {
     ).toEqual([]);
   });
 
-  it('orders the folders of shared: errors, log, config < dicom < imaging, archive < dicomweb', () => {
+  it('orders the folders of shared: errors, log, config, problem < dicom < imaging, archive < dicomweb', () => {
     const layers: Record<string, readonly string[]> = {
       'shared/dicom': ['shared/dicom'],
       'shared/imaging': ['shared/dicom', 'shared/imaging'],
       'shared/archive': ['shared/dicom', 'shared/archive'],
       'shared/dicomweb': ['shared/dicom', 'shared/imaging', 'shared/archive', 'shared/dicomweb'],
     };
-    const base = /^shared\/(errors|log|config)\.ts$/;
+    const base = /^shared\/(errors|log|config|problem)\.ts$/;
     expect(
       violations((s, _, path) => {
         const layer = Object.keys(layers).find((folder) => below(s.path, folder));

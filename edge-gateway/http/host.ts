@@ -6,6 +6,7 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Logger } from '#shared/log.ts';
+import { problemResponse } from '#shared/problem.ts';
 
 export interface HttpHost {
   readonly port: number;
@@ -41,11 +42,7 @@ export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
     try {
       return await service(request);
     } catch (error) {
-      log.error({ err: error, method: request.method }, 'a request failed unexpectedly');
-      return Response.json(
-        { status: 500, title: 'internal', detail: 'Something went wrong here; the request may be repeated.' },
-        { status: 500 },
-      );
+      return problemResponse(error, log.child({ method: request.method }));
     }
   };
   const server = createAdaptorServer({

@@ -8,7 +8,7 @@ import { packKey } from '#shared/archive/keys.ts';
 import type { Archive } from '#shared/archive/ports.ts';
 import type { PackRecord, PackRef } from '#shared/archive/records.ts';
 import { chooseCoding, encodeBody } from '#shared/dicomweb/content-coding.ts';
-import { ArchiveError, httpStatusOf, isArchiveError } from '#shared/errors.ts';
+import { ArchiveError } from '#shared/errors.ts';
 import {
   type CompleteResponse,
   completeRequest,
@@ -28,6 +28,7 @@ import {
   uploadRequest,
 } from '#shared/gateway-api.ts';
 import type { Logger } from '#shared/log.ts';
+import { problemResponse } from '#shared/problem.ts';
 import { completeParts, grantParts, type MultipartUploads, partBytesFor } from './parts.ts';
 import { type GrantRead, readRoutes } from './reads.ts';
 
@@ -80,10 +81,10 @@ export function createGatewayService(options: GatewayServiceOptions): (request: 
     try {
       const route = Object.entries(routes).find(([path]) => new URL(request.url).pathname === path)?.[1];
       if (route === undefined) throw new ArchiveError('not-found', 'There is no such resource below /gateway.');
-      if (request.method !== 'POST') throw new ArchiveError('method-not-allowed', 'Use POST.');
+      if (request.method !== 'POST') throw new ArchiveError('method-not-allowed', 'Use POST.', { allow: 'POST' });
       return answered(request, await route(options, request, options.tenantOf(request)));
     } catch (error) {
-      return problem(error, options.log);
+      return problemResponse(error, options.log);
     }
   };
 }
@@ -213,15 +214,4 @@ async function readBody<T extends z.ZodType>(request: Request, schema: T): Promi
     );
   }
   return parsed.data;
-}
-
-function problem(error: unknown, log: Logger): Response {
-  const known = isArchiveError(error);
-  if (!known) log.error({ err: error }, 'gateway service failed');
-  const status = known ? httpStatusOf[error.code] : 500;
-  const detail = known ? error.message : 'Something went wrong here; the request may be repeated.';
-  return new Response(JSON.stringify({ status, title: known ? error.code : 'internal', detail }), {
-    status,
-    headers: { 'Content-Type': 'application/problem+json', 'Cache-Control': 'no-store' },
-  });
 }

@@ -6,8 +6,9 @@
 import type { PackArrived } from '#functions/ingest/step.ts';
 import type { PackStore } from '#shared/archive/ports.ts';
 import { entityTag, rangeHeaders, rangeOf } from '#shared/dicomweb/conditional.ts';
-import { ArchiveError, httpStatusOf, isArchiveError } from '#shared/errors.ts';
+import { ArchiveError, isArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
+import { problemResponse } from '#shared/problem.ts';
 import type { PartStore } from './part-store.ts';
 import type { SignedUrls } from './signed-urls.ts';
 
@@ -34,7 +35,9 @@ export function createObjectStore({
       if (request.method === 'GET')
         return await give(packs, request, urls.verifyGet(new URL(request.url), nowMs()).key);
       if (request.method !== 'PUT')
-        throw new ArchiveError('method-not-allowed', 'Only PUT and GET with a grant are possible here.');
+        throw new ArchiveError('method-not-allowed', 'Only PUT and GET with a grant are possible here.', {
+          allow: 'GET, PUT',
+        });
       const { key, lengthBytes, sha256 } = urls.verifyPut(new URL(request.url), request.headers, nowMs());
       if (await parts?.put(key, request.body, { lengthBytes, sha256 })) return new Response(null, { status: 200 });
       // Looking first spares the bytes of a pack that is here; create() decides all the same.
@@ -48,11 +51,7 @@ export function createObjectStore({
     } catch (error) {
       if (!isArchiveError(error)) throw error;
       log.info({ code: error.code }, 'a request for an object was answered without fulfilling it');
-      const status = httpStatusOf[error.code];
-      return Response.json(
-        { status, title: error.code, detail: error.message },
-        { status, headers: { 'Content-Type': 'application/problem+json' } },
-      );
+      return problemResponse(error, log);
     }
   };
 }

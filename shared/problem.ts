@@ -2,8 +2,8 @@
  * What the other side sees when something goes wrong: application/problem+json (RFC 9457) with the status of
  * `httpStatusOf`. What is not an ArchiveError is a bug of ours: 500, generic text, and a line in the log with its stack.
  */
-import { type ArchiveError, httpStatusOf, isArchiveError } from '../errors.ts';
-import type { Logger } from '../log.ts';
+import { type ArchiveError, httpStatusOf, isArchiveError } from './errors.ts';
+import type { Logger } from './log.ts';
 
 const titles: Readonly<Record<number, string>> = {
   400: 'Bad Request',
