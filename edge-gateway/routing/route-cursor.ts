@@ -18,7 +18,7 @@ export interface RouteCursor {
   /** Forgets it: nothing is routed any more, and what comes meanwhile is not made up for. */
   remove(): Promise<void>;
   /** Resolves when the last time is in the file. */
-  close(): Promise<void>;
+  save(): Promise<void>;
 }
 
 const SAVE_AFTER_MS = 1_000;
@@ -56,7 +56,7 @@ export async function openRouteCursor(path: string, log: Logger): Promise<RouteC
       wanted = undefined;
       await diskFiles.remove(path);
     },
-    async close() {
+    async save() {
       clearTimeout(timer);
       await saving;
       await save();

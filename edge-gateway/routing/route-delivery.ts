@@ -39,6 +39,9 @@ export interface RouteDeliveryOptions extends Omit<DeliveryOptions, 'instances' 
 /** How long an instance that is refused for now is tried, and how long a waiting pack is kept on the disk. */
 export const ROUTE_PATIENCE_MS = 7 * 24 * 60 * 60 * 1000;
 const FIRST_RETRY_MS = 1_000;
+const RETRY_CAP_MS = 5 * 60_000;
+/** For those that were to come later. */
+const LOOK_AGAIN_MS = 1_000;
 const CLOSE_PATIENCE_MS = 2_000;
 /** To one association. */
 const MAX_JOBS = 50;
@@ -95,33 +98,45 @@ export class RouteDelivery {
   }
 
   async #run(): Promise<void> {
-    const { log, queue, random, retryCapMs = 5 * 60_000 } = this.#options;
+    const { log, queue, retryCapMs = RETRY_CAP_MS } = this.#options;
     let failures = 0;
     while (!this.#closing.signal.aborted) {
       const news = new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
       let error: string | undefined;
+      let isUseful = false;
       try {
         const jobs = await queue.next(MAX_JOBS);
-        if (jobs.length > 0) error = await this.#deliver(jobs);
-        else await news;
-        if (jobs.length > 0) this.#lastError = error;
+        if (jobs.length > 0) {
+          ({ error, isUseful } = await this.#deliver(jobs));
+          this.#lastError = error;
+        } else if (queue.waiting.size === 0) await news;
+        else await Promise.race([news, this.#pause(Math.min(retryCapMs, LOOK_AGAIN_MS))]);
       } catch (cause) {
         error = 'the gateway itself failed';
         this.#lastError = error;
         if (!this.#closing.signal.aborted)
           log.error({ aeTitle: this.#aeTitle, err: cause }, 'routing failed unexpectedly');
       }
-      failures = error === undefined ? 0 : failures + 1;
-      if (failures === 0) continue;
-      const longestMs = Math.min(retryCapMs, FIRST_RETRY_MS * 2 ** Math.min(failures - 1, 30));
-      await pause(random() * longestMs, undefined, { signal: this.#closing.signal }).catch(() => {});
+      // Where something gets through, the rest need not wait for long: what is refused for now waits by itself.
+      failures = error === undefined ? 0 : isUseful ? 1 : failures + 1;
+      if (failures > 0) await this.#pause(this.#backOffMs(failures));
     }
   }
 
-  /** Why some of it must come again; undefined: it is all done with. */
-  async #deliver(jobs: readonly Job[]): Promise<string | undefined> {
+  #pause(ms: number): Promise<void> {
+    return pause(ms, undefined, { signal: this.#closing.signal }).catch(() => {});
+  }
+
+  /** Full jitter. @param attempts that failed, from 1 */
+  #backOffMs(attempts: number): number {
+    const { random, retryCapMs = RETRY_CAP_MS } = this.#options;
+    return Math.round(random() * Math.min(retryCapMs, FIRST_RETRY_MS * 2 ** Math.min(attempts - 1, 30)));
+  }
+
+  /** `error`: why some of it must come again. `isUseful`: some of it need not. */
+  async #deliver(jobs: readonly Job[]): Promise<{ error: string | undefined; isUseful: boolean }> {
     const { index, tenant, queue, log } = this.#options;
     const found = await instancesOfPacks(
       index,
@@ -139,7 +154,7 @@ export class RouteDelivery {
       left.set(job, open.length);
       if (open.length === 0) await this.#done(job);
     }
-    if (jobOf.size === 0) return undefined;
+    if (jobOf.size === 0) return { error: undefined, isUseful: true };
     const delivery = new Delivery({ ...this.#options, instances: [...jobOf.keys()] });
     this.#delivery = delivery;
     const deferred = new Map<Job, string>();
@@ -149,7 +164,7 @@ export class RouteDelivery {
         const job = jobOf.get(instance);
         if (job === undefined) continue;
         const delivered = await delivery.store(instance);
-        if (delivered.kind === 'unreachable') return delivered.reason;
+        if (delivered.kind === 'unreachable') return { error: delivered.reason, isUseful: sent > 0 };
         const again = this.#note(instance, job.body, delivered);
         if (again === undefined) sent++;
         else deferred.set(job, again);
@@ -157,9 +172,9 @@ export class RouteDelivery {
         left.set(job, more);
         const reason = deferred.get(job);
         if (more === 0 && reason === undefined) await this.#done(job);
-        else if (more === 0 && reason !== undefined) await queue.later(job, reason);
+        else if (more === 0 && reason !== undefined) await queue.later(job, reason, this.#backOffMs(job.receiveCount));
       }
-      return deferred.values().next().value;
+      return { error: deferred.values().next().value, isUseful: sent > 0 };
     } finally {
       this.#delivery = undefined;
       delivery.end();

@@ -19,8 +19,8 @@ export interface RouteQueue {
   /** Those that have waited longest for their turn. They come again until they are done. */
   next(max: number): Promise<readonly QueueMessage<RouteJob>[]>;
   done(job: QueueMessage<RouteJob>): Promise<void>;
-  /** It goes behind the others. `reason` is a sentence. */
-  later(job: QueueMessage<RouteJob>, reason: string): Promise<void>;
+  /** It comes again after `delayMs`, and still waits. `reason` is a sentence. */
+  later(job: QueueMessage<RouteJob>, reason: string, delayMs: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -48,12 +48,17 @@ export async function openRouteQueue(folder: string, aeTitle: string): Promise<R
         throw error;
       }
     },
-    next: (max) => queue.receive(max, 0),
+    async next(max) {
+      const jobs = await queue.receive(max, 0);
+      // One that was to come later when this began is heard of now.
+      for (const { body } of jobs) waiting.set(body.packId, body.enqueuedAtMs);
+      return jobs;
+    },
     async done({ id, body }) {
       await queue.delete([id]);
       waiting.delete(body.packId);
     },
-    later: ({ id }, reason) => queue.retry(id, { reason, delayMs: 0 }),
+    later: ({ id }, reason, delayMs) => queue.retry(id, { reason, delayMs }),
     close: () => queue.close(),
   };
 }

@@ -104,8 +104,10 @@ export async function createRouter(options: RouterOptions): Promise<Router> {
   }
 
   if (rules.length === 0) await cursor.remove();
-  else if (cursor.atStartMs === undefined) cursor.move(nowMs());
-  else for await (const pack of sealedSince(index, tenant, cursor.atStartMs - SLACK_MS)) sealed(pack);
+  else if (cursor.atStartMs === undefined) {
+    cursor.move(nowMs());
+    await cursor.save();
+  } else for await (const pack of sealedSince(index, tenant, cursor.atStartMs - SLACK_MS)) sealed(pack);
 
   return {
     sealed,
@@ -122,7 +124,7 @@ export async function createRouter(options: RouterOptions): Promise<Router> {
       // Nothing was sealed that is not queued, and nothing will be: the next start need not look back.
       if (rules.length > 0 && beingQueued.size === 0) cursor.move(nowMs() + SLACK_MS);
       await Promise.all([...routes.values()].map(({ queue }) => queue.close()));
-      await cursor.close();
+      await cursor.save();
     },
   };
 }
