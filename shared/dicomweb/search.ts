@@ -75,9 +75,10 @@ export async function search(archive: Archive, context: Context, target: SearchT
   return new Response(encodeBody(new Blob([text]).stream(), coding), { headers });
 }
 
-/** Warning 299 (RFC 7234 §5.5); the agent is the service's own URL. */
+/** Warning 299 (RFC 7234 §5.5); the agent is the service's own URL. A header field holds ASCII only. */
 export function addWarning(headers: Headers, baseUrl: string, text: string): void {
-  headers.append('warning', `299 ${baseUrl}: "${text.replaceAll('"', "'")}"`);
+  const quotable = text.replaceAll('"', "'").replaceAll(/[^ -~]/g, '?');
+  headers.append('warning', `299 ${baseUrl}: "${quotable}"`);
 }
 
 function scopeKeys(within: StudyRef | SeriesRef | undefined): MatchKey[] {
