@@ -128,4 +128,22 @@ describe('kill -9 between a storage commitment and its report', () => {
     await pause(2_000);
     expect(listener.reports).toMatchObject([{ eventTypeId: 1, committed: instances.map(refOf), failed: [] }]);
   });
+
+  it('commits by what is on the disk while the cloud is away, where it is told to', async () => {
+    await using site = await Site.create(undefined, '[commitment]\nmode = "edge"\n');
+    await using listener = await ReportListener.create();
+    const environment = {
+      ARCHIPEL_EDGE_REMOTE_AES: `${MODALITY}=127.0.0.1:${listener.port}`,
+      ARCHIPEL_EDGE_CLOUD_URL: 'http://127.0.0.1:9',
+    };
+    await site.startGateway(environment);
+    const instances = Array.from({ length: INSTANCES }, () => makeInstance());
+    await send(site.dicomPort, instances);
+    expect((await ask(site.dicomPort, instances.map(refOf))).status).toBe(0);
+    await site.killGateway();
+    await listener.listen();
+    await site.startGateway(environment);
+    await until('the report', 60_000, async () => listener.reports.length > 0);
+    expect(listener.reports).toMatchObject([{ eventTypeId: 1, committed: instances.map(refOf), failed: [] }]);
+  });
 });

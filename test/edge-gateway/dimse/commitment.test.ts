@@ -1,11 +1,14 @@
 /** What an N-ACTION of Storage Commitment may hold and how it is refused; what a report to us as its user may say (PS3.4 Annex J). */
+import { type AddressInfo, createServer } from 'node:net';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
+import { decodeAssociateRequest, encodeAssociateAccept } from '#edge-gateway/dimse/associate-pdu.ts';
 import { connect } from '#edge-gateway/dimse/client.ts';
 import type { CommitmentIntake } from '#edge-gateway/dimse/commitment.ts';
 import { encodeCommitmentRequest, readCommitmentRequest } from '#edge-gateway/dimse/commitment-data-set.ts';
 import { openCommitmentReporter } from '#edge-gateway/dimse/commitment-report.ts';
 import { createCommitmentUser } from '#edge-gateway/dimse/commitment-user.ts';
+import { encodeReleaseResponse, PduType } from '#edge-gateway/dimse/pdu.ts';
 import type { DimseServer } from '#edge-gateway/dimse/server.ts';
 import { encodeDataSet } from '#shared/dicom/data-set-writer.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
@@ -285,6 +288,24 @@ describe('a report', () => {
       code: 'forbidden',
       details: { status: 0x0124 },
     });
+  });
+
+  it('cannot be made to a peer that does not want us as SCP', async () => {
+    const roles = [{ sopClassUid: PUSH_MODEL, scu: true, scp: false }];
+    const unwilling = createServer((socket) => {
+      socket.on('error', () => {});
+      socket.on('data', (pdu) => {
+        if (pdu[0] !== PduType.AssociateRequest) return void socket.end(encodeReleaseResponse());
+        const { userInformation, ...parties } = decodeAssociateRequest(pdu.subarray(6));
+        const contexts = [{ id: 1, result: 0, transferSyntax: IMPLICIT }];
+        socket.write(encodeAssociateAccept({ ...parties, contexts, userInformation: { ...userInformation, roles } }));
+      });
+    });
+    await new Promise<void>((resolve) => unwilling.listen(0, '127.0.0.1', resolve));
+    const { port } = unwilling.address() as AddressInfo;
+    const peer = { host: '127.0.0.1', port, callingAeTitle: 'PROVIDER', calledAeTitle: 'USER' };
+    await expect(openCommitmentReporter(peer)).rejects.toMatchObject({ code: 'forbidden' });
+    unwilling.close();
   });
 
   it('cannot be made to a peer that does not offer the class', async () => {
