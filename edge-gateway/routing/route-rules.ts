@@ -2,16 +2,7 @@
  * Which packs go on to which AE: the rules of the settings. What is sent when, is route-queue.ts and route-delivery.ts.
  */
 import type { PackRecord } from '#shared/archive/records.ts';
-
-/** All conditions that are given must hold. */
-export interface RouteRule {
-  /** AE title of the destination. */
-  readonly to: string;
-  /** One of those who sent what is in the pack. */
-  readonly callingAeTitles?: readonly string[];
-  /** Modality (0008,0060) of the series. */
-  readonly modalities?: readonly string[];
-}
+import type { RouteRule } from '../settings.ts';
 
 /**
  * AE titles of the destinations, each once. Never back to where all of the pack came from.

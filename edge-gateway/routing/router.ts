@@ -9,10 +9,11 @@ import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { PackRecord } from '#shared/archive/records.ts';
 import type { SqliteIndex } from '../cache/sqlite-index.ts';
 import type { RemoteAe } from '../dimse/delivery.ts';
+import type { RouteRule } from '../settings.ts';
 import { openRouteCursor } from './route-cursor.ts';
 import { ROUTE_PATIENCE_MS, RouteDelivery, type RouteDeliveryOptions, type RouteReport } from './route-delivery.ts';
 import { openRouteQueue, type RouteQueue } from './route-queue.ts';
-import { destinationsOf, type RouteRule } from './route-rules.ts';
+import { destinationsOf } from './route-rules.ts';
 
 export interface RouterOptions extends Omit<RouteDeliveryOptions, 'queue' | 'destination' | 'index'> {
   readonly index: ArchiveIndex & Pick<SqliteIndex, 'packsOnDisk'>;
