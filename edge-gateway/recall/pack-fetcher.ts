@@ -86,31 +86,22 @@ export function createPackFetcher(options: PackFetcherOptions): PackFetcher {
     return answer;
   }
 
-  /** Downloads until the bytes are right, a few times; `store` verifies them. */
-  async function download(
-    pack: PackRecord,
-    store: (body: ReadableStream<Uint8Array>, expected: { lengthBytes: number; sha256: string }) => Promise<unknown>,
-  ): Promise<void> {
-    if (!(await hasRoom(incomingBytes + pack.lengthBytes)))
-      throw new ArchiveError('out-of-resources', 'The disk of the gateway has no room to fetch this from the cloud.', {
-        lengthBytes: pack.lengthBytes,
-      });
+  /**
+   * Sees to it that there is room, then works in the pack's turn: not the other way round, since making room takes turns of its own, and
+   * might come to this very pack.
+   */
+  async function withRoom(pack: PackRecord, work: () => Promise<void>): Promise<void> {
     incomingBytes += pack.lengthBytes;
     try {
-      for (let attempt = 1; ; attempt++) {
-        const { pack: grant, lengthBytes, sha256 } = await grantFor(pack);
-        try {
-          await store(await cloud.open(grant, closing.signal), { lengthBytes, sha256 });
-          totals.packs++;
-          totals.bytes += lengthBytes;
-          return;
-        } catch (error) {
-          const { packId } = pack;
-          const mayMend = isArchiveError(error, 'checksum-mismatch') || isArchiveError(error, 'unavailable');
-          log.warn({ packId, attempt, err: error }, 'a pack could not be fetched from the cloud');
-          if (!mayMend || attempt === TRIES || closing.signal.aborted) throw outward(error);
-        }
-      }
+      if (!(await hasRoom(incomingBytes)))
+        throw new ArchiveError(
+          'out-of-resources',
+          'The disk of the gateway has no room to fetch this from the cloud.',
+          {
+            lengthBytes: pack.lengthBytes,
+          },
+        );
+      await turns.inTurn(pack, work);
     } catch (error) {
       totals.failures++;
       throw error;
@@ -119,25 +110,61 @@ export function createPackFetcher(options: PackFetcherOptions): PackFetcher {
     }
   }
 
-  /** In the pack's turn: it may be evicted again from the moment that its record says it is here, and no sooner. */
-  function bringPack(pack: PackRecord): Promise<void> {
-    return turns.inTurn(pack, async () => {
-      const key = packKey(pack.tenant, pack);
-      const startedAtMs = performance.now();
-      // It may have come since the caller looked.
-      if ((await packs.head(key)) === undefined) {
-        await download(pack, (body, expected) => packs.create(key, body, expected));
+  /** Downloads until the bytes are right, a few times; `store` verifies them. */
+  async function download(
+    pack: PackRecord,
+    store: (body: ReadableStream<Uint8Array>, expected: { lengthBytes: number; sha256: string }) => Promise<unknown>,
+  ): Promise<void> {
+    const { packId } = pack;
+    const startedAtMs = performance.now();
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const { pack: grant, lengthBytes, sha256 } = await grantFor(pack);
+        await store(await cloud.open(grant, closing.signal), { lengthBytes, sha256 });
+        totals.packs++;
+        totals.bytes += lengthBytes;
         const ms = Math.round(performance.now() - startedAtMs);
-        log.info({ packId: pack.packId, bytes: pack.lengthBytes, ms }, 'a pack was fetched from the cloud');
+        log.info({ packId, bytes: lengthBytes, ms }, 'a pack was fetched from the cloud');
+        return;
+      } catch (error) {
+        if (isArchiveError(error, 'not-found')) throw lost(pack, error);
+        log.warn({ packId, attempt, err: error }, 'a pack could not be fetched from the cloud');
+        const mayHelp = isArchiveError(error, 'checksum-mismatch') || isArchiveError(error, 'unavailable');
+        if (!mayHelp || attempt === TRIES || !line.isUp || closing.signal.aborted) throw outward(error);
       }
-      await index.updatePack(pack.tenant, pack, ['archived'], { evictedAtMs: undefined, accessedAtMs: nowMs() });
+    }
+  }
+
+  /** What was archived is gone: nobody can put that right by asking again. */
+  function lost({ packId }: PackRecord, cause: ArchiveError): ArchiveError {
+    log.error({ packId, err: cause }, 'the cloud does not have a pack that it has archived');
+    return new ArchiveError(
+      'damaged',
+      'The cloud archive does not have a pack that it has archived.',
+      { packId },
+      cause,
+    );
+  }
+
+  /** In its turn: it may be evicted again from the moment that its record says it is here, and no sooner. */
+  async function bringPack(pack: PackRecord): Promise<void> {
+    const key = packKey(pack.tenant, pack);
+    const isHere = async (): Promise<boolean> => (await packs.head(key)) !== undefined;
+    const noteHere = (): Promise<unknown> =>
+      index.updatePack(pack.tenant, pack, ['archived'], { evictedAtMs: undefined, accessedAtMs: nowMs() });
+    // It may have come since the caller looked.
+    if (await isHere()) {
+      await turns.inTurn(pack, async () => (await isHere()) && (await noteHere()));
+      return;
+    }
+    await withRoom(pack, async () => {
+      if (!(await isHere())) await download(pack, (body, expected) => packs.create(key, body, expected));
+      await noteHere();
     });
   }
 
   const mendPack = (pack: PackRecord): Promise<void> =>
-    turns.inTurn(pack, () =>
-      download(pack, (body, expected) => packs.replace(packKey(pack.tenant, pack), body, expected)),
-    );
+    withRoom(pack, () => download(pack, (body, expected) => packs.replace(packKey(pack.tenant, pack), body, expected)));
 
   async function bringManifest(pack: PackRecord): Promise<void> {
     const key = manifestKey(pack.tenant, pack);

@@ -158,11 +158,11 @@ describe('a gateway with a cloud behind it', () => {
     });
     expect(stored.sort(Buffer.compare)).toEqual(bytesOf(ours));
     await evict(ours);
-    await until(
-      'the web to have it',
-      30_000,
-      async () => (await fetch(`${dicomweb.baseUrl}/studies/${studyOf(ours)}`)).ok,
-    );
+    await until('the web to have it', 30_000, async () => {
+      const response = await fetch(`${dicomweb.baseUrl}/studies/${studyOf(ours)}`);
+      await response.body?.cancel();
+      return response.ok;
+    });
     for (const instance of ours) expect(await dicomweb.dataSet(instance.ref)).toEqual(Buffer.from(instance.dataSet));
     expect(await availability(ours)).toEqual(['ONLINE']);
   });

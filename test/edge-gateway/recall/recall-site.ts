@@ -36,6 +36,9 @@ export interface Site {
   readonly asked: string[];
   trick: Trick | undefined;
   roomBytes: number;
+  /** What making room waits for. */
+  makeRoom: (() => Promise<unknown>) | undefined;
+  readonly turns: PackTurns;
   nowMs: number;
   /** Packs of the cloud here as well, bytes and all, as if this gateway had sent them. */
   bringHere(packs: readonly PackRef[]): Promise<void>;
@@ -94,15 +97,19 @@ export async function openSite({ instances, packSize, line, inProcess = false }:
   await start(0);
   const index = await createSqliteIndex({ file: join(folder, 'index.sqlite'), inWorker: false });
   const packs = createDiskPackStore({ root: join(folder, 'packs') });
+  const turns = new PackTurns();
   const recall = createRecall({
     index,
     packs,
     reads: packs,
-    turns: new PackTurns(),
+    turns,
     cloud: inProcess
       ? createCloudReader(origin, (...request) => service(new Request(...request)))
       : createCloudReader(origin),
-    hasRoom: async (bytes) => bytes <= site.roomBytes,
+    hasRoom: async (bytes) => {
+      await site.makeRoom?.();
+      return bytes <= site.roomBytes;
+    },
     nowMs: () => site.nowMs,
     log: silentLogger,
     // A busy machine is not what is tested here.
@@ -117,6 +124,8 @@ export async function openSite({ instances, packSize, line, inProcess = false }:
     asked: [],
     trick: undefined,
     roomBytes: Number.POSITIVE_INFINITY,
+    makeRoom: undefined,
+    turns,
     nowMs: 1_000_000,
     async bringHere(refs) {
       for (const ref of refs) {

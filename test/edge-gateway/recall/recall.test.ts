@@ -154,6 +154,18 @@ describe('what was evicted', () => {
     expect(site.recall.report()).toMatchObject({ packs: 2, failures: 0, cloudAnswers: true });
   });
 
+  it('is said to be lost, not to be waited for, when the cloud does not have it any more', async () => {
+    const made = makeStudy(1, 1);
+    await open(made);
+    const [pack] = site.cloud.packs;
+    await site.bringHere([pack!]);
+    await site.evict([pack!]);
+    await site.cloud.archive.packs.delete(keyOf(pack!).replace(tenant, site.cloud.tenant));
+    expect((await fileOf(made[0]!)).status).toBe(500);
+    expect(site.gets('.zip')).toBe(1);
+    expect((await site.record(pack!))?.evictedAtMs).toBeDefined();
+  });
+
   it('goes on coming when the one who asked for it has left', async () => {
     const made = makeStudy(1, 2);
     await open(made);
@@ -346,6 +358,19 @@ describe('while the cloud is away', () => {
 });
 
 describe('without room on the disk', () => {
+  it('is made room for, also by whoever takes turns at the very pack that is fetched or mended', async () => {
+    const made = makeStudy(1, 2);
+    await open(made);
+    const [pack] = site.cloud.packs;
+    await site.bringHere([pack!]);
+    let rounds = 0;
+    site.makeRoom = () => site.turns.inTurn(pack!, async () => rounds++);
+    await site.recall.fetchPack((await site.record(pack!))!);
+    await site.evict([pack!]);
+    expect((await fileOf(made[0]!)).status).toBe(200);
+    expect(rounds).toBe(2);
+  });
+
   it('nothing is fetched, and who asks is told to come back', async () => {
     const made = makeStudy(1, 2);
     await open(made);
