@@ -254,13 +254,26 @@ export function verifiedSubjects(socket: TLSSocket): readonly string[] {
   return 'subject' in certificate ? subjectsOf(certificate as PeerCertificate) : [];
 }
 
-/** `DNS:a.example, URI:"urn:a,b"`: Node quotes values with commas or quotes as JSON strings. */
-const alternativeName = /(?:^|, )(DNS|URI):("(?:[^"\\]|\\.)*"|[^,]*)/g;
+/**
+ * One name after the other, from the start: `DNS:a.example, URI:"urn:a,b"`. Node quotes values with commas or quotes as JSON strings,
+ * within which nothing is a name (CVE-2021-44532).
+ */
+const alternativeName = /([^:,"]+):("(?:[^"\\]|\\.)*"|[^,"]*)(?:, |$)/gy;
 
 function subjectsOf(certificate: PeerCertificate): readonly string[] {
   const common: unknown = certificate.subject?.CN;
-  const names = [...(certificate.subjectaltname ?? '').matchAll(alternativeName)].map(([, , name = '']) =>
-    name.startsWith('"') ? (JSON.parse(name) as string) : name,
-  );
+  const names = [...(certificate.subjectaltname ?? '').matchAll(alternativeName)]
+    .filter(([, type]) => type === 'DNS' || type === 'URI')
+    .map(([, , name = '']) => unquoted(name));
   return [...(Array.isArray(common) ? common : [common]), ...names].filter((name) => typeof name === 'string');
+}
+
+function unquoted(name: string): string | undefined {
+  if (!name.startsWith('"')) return name;
+  try {
+    const text: unknown = JSON.parse(name);
+    return typeof text === 'string' ? text : undefined;
+  } catch {
+    return undefined;
+  }
 }

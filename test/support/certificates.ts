@@ -15,6 +15,7 @@ export interface CertificateOptions {
   /** Default: 127.0.0.1 and localhost. */
   readonly dnsNames?: readonly string[];
   readonly uris?: readonly string[];
+  readonly emails?: readonly string[];
   readonly isExpired?: boolean;
 }
 
@@ -59,7 +60,7 @@ export class Authority implements Disposable {
   async issue(options: CertificateOptions): Promise<CertificateFiles> {
     const x509 = this.#x509;
     const keys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair;
-    const { commonName, dnsNames = ['localhost'], uris = [], isExpired = false } = options;
+    const { commonName, dnsNames = ['localhost'], uris = [], emails = [], isExpired = false } = options;
     const certificate = await x509.X509CertificateGenerator.create({
       subject: [{ CN: [commonName] }],
       issuer: this.#name,
@@ -70,6 +71,7 @@ export class Authority implements Disposable {
       extensions: [
         new x509.SubjectAlternativeNameExtension([
           ...dnsNames.map((value) => ({ type: 'dns' as const, value })),
+          ...emails.map((value) => ({ type: 'email' as const, value })),
           ...uris.map((value) => ({ type: 'url' as const, value })),
           { type: 'ip', value: '127.0.0.1' },
         ]),

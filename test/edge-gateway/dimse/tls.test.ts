@@ -17,7 +17,7 @@ let authority: Authority;
 let stranger: Authority;
 let own: CertificateFiles;
 let gateway: TlsIdentity;
-let identities: Record<'ct1' | 'ct2' | 'expired' | 'stranger', CertificateFiles>;
+let identities: Record<'ct1' | 'ct2' | 'sly' | 'expired' | 'stranger', CertificateFiles>;
 const closing: (() => unknown)[] = [];
 
 beforeAll(async () => {
@@ -28,6 +28,12 @@ beforeAll(async () => {
   identities = {
     ct1: await authority.issue({ commonName: 'CT1', dnsNames: ['ct1.example'], uris: ['urn:device:ct1,"a"'] }),
     ct2: await authority.issue({ commonName: 'CT2', dnsNames: ['ct2.example'] }),
+    sly: await authority.issue({
+      commonName: 'SLY',
+      dnsNames: [],
+      emails: ['a, DNS:ct1.example, b'],
+      uris: ['urn:sly'],
+    }),
     expired: await authority.issue({ commonName: 'CT1', dnsNames: ['ct1.example'], isExpired: true }),
     stranger: await stranger.issue({ commonName: 'CT1', dnsNames: ['ct1.example'] }),
   };
@@ -104,6 +110,8 @@ describe('a client with a certificate of our authority', () => {
     ['by its dNSName', 'ct1', ['other', 'CT1.example'], 'accepted'],
     ['by its URI, whatever is in it', 'ct1', ['urn:device:ct1,"a"'], 'accepted'],
     ['of another', 'ct2', ['CT1', 'ct1.example'], 'rejected'],
+    ['that hides a name in another kind of name', 'sly', ['ct1.example'], 'rejected'],
+    ['by its URI, whatever stands before that', 'sly', ['urn:sly'], 'accepted'],
   ])('is bound to its title %s', async (_, name, certificateSubjects, expected) => {
     const server = await serve({
       peers: {
