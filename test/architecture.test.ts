@@ -109,7 +109,7 @@ describe('which library may appear where', () => {
     [/^@aws-sdk\//, ['functions/aws']],
     [/^@middy\//, ['functions/lambda.ts']],
     [/^(aws-cdk-lib|constructs)(\/|$)/, ['infra/cloud']],
-    [/^esbuild$/, ['infra/build.ts']],
+    [/^esbuild$/, ['infra/bundle.ts']],
     [/^sharp$/, ['shared/imaging']],
     [/^@cornerstonejs\//, ['shared/imaging']],
     [/^dcmjs-codecs$/, ['shared/imaging']],
