@@ -1,7 +1,9 @@
 /**
  * Settings are checked as a whole: every fault is named at once, and defaults make a working gateway.
  */
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { FILE_VARIABLE, variables } from '#edge-gateway/settings/variables.ts';
 import { readEdgeSettings } from '#edge-gateway/settings.ts';
 import { readLocalSettings } from '#infra/local/settings.ts';
 
@@ -53,6 +55,12 @@ describe('the gateway settings', () => {
   it('trim the AE title, as the standard does', () => {
     expect(readEdgeSettings({ ARCHIPEL_EDGE_AE_TITLE: ' GATE ' }).aeTitle).toBe('GATE');
   });
+});
+
+it('every variable is in the README, and no other', () => {
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+  const named = [...readme.matchAll(/^\| `(ARCHIPEL_(?:EDGE_|LOG_)\w+)` \|/gm)].map((match) => match[1]);
+  expect(named.sort()).toEqual([FILE_VARIABLE, ...Object.keys(variables)].sort());
 });
 
 describe('the one-machine settings', () => {
