@@ -37,8 +37,7 @@ export function createMergedSearch({ index, cloud, line, nowMs, log }: MergedSea
 
   async function ask(query: Query): Promise<SearchPage> {
     try {
-      const { matches, more } = await line.ask((signal) => cloud.search(query, signal));
-      return { matches: matches as SearchPage['matches'], more };
+      return await line.ask((signal) => cloud.search(query, signal));
     } catch (error) {
       if (!isArchiveError(error)) throw error;
       if (error.code === 'unavailable') return { matches: [], more: false, incomplete: cloudNotAsked };

@@ -179,6 +179,19 @@ describe('POST /gateway/reads', () => {
   });
 });
 
+describe('an answer', () => {
+  it.each([
+    ['no list', { matches: {}, more: true }],
+    ['a match that is no object', { matches: [['a']], more: true }],
+    ['an attribute without a tag', { matches: [{ PatientID: { vr: 'LO' } }], more: true }],
+    ['an attribute without a VR', { matches: [{ '00100020': { Value: ['x'] } }], more: true }],
+    ['a value that is no list', { matches: [{ '00100020': { vr: 'LO', Value: 'x' } }], more: true }],
+    ['nothing said of more', { matches: [] }],
+  ])('with %s is none of the contract', (_, answer) => {
+    expect(searchResponse.safeParse(answer).success).toBe(false);
+  });
+});
+
 describe('a key on the wire', () => {
   it('means what it meant', () => {
     const dates = fc.constantFrom('20240131', '20240101-20240131', '-20240131', '20240101-', '');
