@@ -48,6 +48,8 @@ export interface LocalCloud {
 type Service = (request: Request) => Promise<Response>;
 type HttpRow = FunctionRow & { trigger: { kind: 'http' } };
 
+/** Most of what ingest does is to wait for the disk, which takes several syncs at once as gladly as one. */
+const INGEST_CONCURRENCY = 4;
 const SWEEP_INTERVAL_MS = 60 * 60 * 1000;
 const RENDER_THREADS = 2;
 const RENDER_TIMEOUT_MS = 10_000;
@@ -91,7 +93,10 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
   for (const row of functions) {
     if (row.trigger.kind !== 'queue') continue;
     const { batch } = row.trigger;
-    pipelines.push(startPipeline({ queue, step: steps.ingest, batch, log: log.child({ function: row.name }) }));
+    const concurrency = INGEST_CONCURRENCY;
+    pipelines.push(
+      startPipeline({ queue, step: steps.ingest, batch, concurrency, log: log.child({ function: row.name }) }),
+    );
   }
   const sweep = (): Promise<void> =>
     multipart.sweep().catch((error: unknown) => log.warn({ err: error }, 'uploads could not be looked through'));

@@ -12,6 +12,8 @@ export interface PipelineOptions<T> {
   readonly queue: Pick<Queue<T>, 'receive' | 'extend' | 'delete' | 'retry'>;
   readonly step: (message: T) => Promise<void>;
   readonly batch: number;
+  /** Batches that are worked on at once, as Lambda runs several instances of a function. Default 1. */
+  readonly concurrency?: number;
   readonly log: Logger;
   readonly leaseMs?: number;
 }
@@ -27,22 +29,24 @@ export interface Pipeline {
   close(): Promise<void>;
 }
 
-export function startPipeline<T>({ queue, step, batch, log, leaseMs = LEASE_MS }: PipelineOptions<T>): Pipeline {
+export function startPipeline<T>(options: PipelineOptions<T>): Pipeline {
+  const { queue, step, batch, log, concurrency = 1, leaseMs = LEASE_MS } = options;
   let closed = false;
-  let wakeUp: (() => void) | undefined;
+  const sleeping = new Set<() => void>();
   let rung = false;
 
   const pause = async (): Promise<void> => {
     if (!rung && !closed) {
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, IDLE_MS);
-        wakeUp = () => {
+        const wakeUp = (): void => {
           clearTimeout(timer);
+          sleeping.delete(wakeUp);
           resolve();
         };
+        const timer = setTimeout(wakeUp, IDLE_MS);
+        sleeping.add(wakeUp);
       });
     }
-    wakeUp = undefined;
     rung = false;
   };
 
@@ -90,10 +94,10 @@ export function startPipeline<T>({ queue, step, batch, log, leaseMs = LEASE_MS }
     }
   }
 
-  const running = run();
+  const running = Promise.all(Array.from({ length: concurrency }, run));
   const wake = (): void => {
     rung = true;
-    wakeUp?.();
+    for (const wakeUp of [...sleeping]) wakeUp();
   };
   return {
     wake,

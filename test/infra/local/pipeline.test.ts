@@ -46,6 +46,24 @@ describe('the pipeline of one machine', () => {
     expect(done).toEqual(['a', 'b', 'c']);
   });
 
+  it('works on as many at once as it may, each of them once', async () => {
+    await queue.sendAll(['a', 'b', 'c', 'd', 'e']);
+    const done: string[] = [];
+    let running = 0;
+    let most = 0;
+    const step = async (message: string): Promise<void> => {
+      most = Math.max(most, ++running);
+      await pause(50);
+      running--;
+      done.push(message);
+    };
+    const pipeline = startPipeline({ queue, step, batch: 1, concurrency: 3, log: silentLogger });
+    await until('the queue to be empty', 10_000, isEmpty);
+    await pipeline.close();
+    expect(done.sort()).toEqual(['a', 'b', 'c', 'd', 'e']);
+    expect(most).toBe(3);
+  });
+
   it('takes up within seconds what a killed process had in hand', async () => {
     await queue.send('a');
     let taken = false;
