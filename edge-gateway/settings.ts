@@ -109,7 +109,7 @@ export interface UploadSettings {
   readonly partBytes: number;
   /** Packs larger than this go in parts. */
   readonly multipartAboveBytes: number;
-  /** The first rule whose conditions all hold decides; none: routine. */
+  /** The first rule whose conditions all hold decides; none: the priority of the C-STORE. */
   readonly priorities: readonly UploadPriorityRule[];
 }
 

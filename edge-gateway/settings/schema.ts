@@ -193,7 +193,7 @@ const upload = value.table({
     text: 'When uploads run; without an entry always. What is "stat" goes at all hours. Outside of them everything is kept here, and is only here.',
   }),
   priorities: field(value.listOf(uploadPriority, 256).default([]), {
-    text: 'What is uploaded first: the first rule all of whose conditions hold decides; without one it is "routine".',
+    text: 'What is uploaded first: the first rule all of whose conditions hold decides; without one the priority of the C-STORE does: HIGH is "stat", LOW is "low". One such instance makes all of its pack so; within a priority the newest goes first.',
   }),
 });
 

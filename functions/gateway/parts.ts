@@ -10,6 +10,7 @@ import {
   type CompleteRequest,
   type CompleteResponse,
   MAX_PARTS,
+  MAX_PUT_BYTES,
   MIN_PART_BYTES,
   type PartsRequest,
   type PartsResponse,
@@ -42,7 +43,7 @@ const GRANT_LIFE_MS = 15 * 60 * 1000;
 /** The size that was wished for, within what S3 allows for an object of this length. */
 export function partBytesFor(lengthBytes: number, wishedBytes: number): number {
   const leastBytes = Math.max(MIN_PART_BYTES, Math.ceil(lengthBytes / MAX_PARTS / MIB) * MIB);
-  return Math.max(leastBytes, Math.min(wishedBytes, 512 * MIB));
+  return Math.max(leastBytes, Math.min(wishedBytes, MAX_PUT_BYTES));
 }
 
 /** Errors: `not-found` (the pack, or the upload), `bad-request`. */
