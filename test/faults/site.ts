@@ -6,6 +6,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
 import type { GatewayStatus } from '#edge-gateway/http/gateway-status.ts';
 import { type LocalCloud, startLocalCloud } from '#infra/local/cloud.ts';
 import { silentLogger } from '#shared/log.ts';
@@ -22,6 +23,8 @@ export class Site implements AsyncDisposable {
   readonly edgeFolder: string;
   readonly cloud: LocalCloud;
   readonly dicomPort: number;
+  /** Lines of the gateway's log that tell of errors. */
+  readonly errors: string[] = [];
   readonly #httpPort: number;
   #gateway: ChildProcess | undefined;
 
@@ -77,10 +80,14 @@ export class Site implements AsyncDisposable {
         ARCHIPEL_EDGE_DISK_RESERVE_MB: '64',
         ...environment,
       },
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       execArgv: ['--disable-warning=ExperimentalWarning'],
     });
     this.#gateway = child;
+    if (child.stdout !== null)
+      createInterface(child.stdout).on('line', (line) => {
+        if (line.includes('"level":"error"')) this.errors.push(line);
+      });
     let complaint = '';
     child.stderr?.on('data', (chunk: Buffer) => {
       complaint += chunk.toString();
@@ -103,7 +110,7 @@ export class Site implements AsyncDisposable {
   async waitUntilDrained(timeoutMs = 60_000): Promise<void> {
     await until('everything to be archived', timeoutMs, async () => {
       const { backlog, packs } = await this.status();
-      if (packs.rejected.packs > 0) throw new Error('the cloud rejected a pack');
+      if (packs.rejected.packs > 0) throw new Error(`the cloud rejected a pack: ${this.errors.join('\n')}`);
       return backlog.packs === 0;
     });
   }
