@@ -213,6 +213,7 @@ export async function startGateway(
       reserveBytes: settings.cache.reserveBytes,
       aeTitle: settings.aeTitle,
       dicomPort: dimse.port,
+      dicomTlsPort: dimse.tlsPort,
       cloudUrl: settings.cloudUrl,
       version: VERSION,
       startedAtMs,

@@ -26,6 +26,8 @@ export interface GatewayStatus {
   readonly warnings: readonly string[];
   readonly aeTitle: string;
   readonly dicomPort: number;
+  /** Undefined: no DICOM over TLS. */
+  readonly dicomTlsPort?: number | undefined;
   readonly cloudUrl: string;
   readonly version: string;
   readonly startedAtMs: number;
@@ -78,6 +80,7 @@ export interface StatusSources {
   readonly reserveBytes: number;
   readonly aeTitle: string;
   readonly dicomPort: number;
+  readonly dicomTlsPort?: number | undefined;
   readonly cloudUrl: string;
   readonly version: string;
   readonly startedAtMs: number;
@@ -150,13 +153,14 @@ export async function gatherStatus(from: StatusSources): Promise<GatewayStatus> 
   warnings.push(...skewOf(upload));
   const routes = from.routes?.() ?? [];
   warnings.push(...routeSentences(routes, from.nowMs()));
-  const { aeTitle, dicomPort, cloudUrl, version, startedAtMs } = from;
+  const { aeTitle, dicomPort, dicomTlsPort, cloudUrl, version, startedAtMs } = from;
   const gathered = {
     health: fatal.length > 0 ? 'failing' : 'ok',
     alarms,
     warnings,
     aeTitle,
     dicomPort,
+    dicomTlsPort,
     cloudUrl,
     version,
     startedAtMs,

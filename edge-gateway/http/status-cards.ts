@@ -152,10 +152,10 @@ function peersCard({ peers, nowMs }: GatewayStatus): string {
   );
 }
 
-function connectCard({ aeTitle, dicomPort, viewer }: GatewayStatus): string {
+function connectCard({ aeTitle, dicomPort, dicomTlsPort, viewer }: GatewayStatus): string {
   const link = viewer ? '<p><a href="/">Open the viewer</a></p>' : '';
   return card(
     'Modalities send to',
-    `<dl><dt>AE title</dt><dd>${escapeHtml(aeTitle)}</dd><dt>Port</dt><dd>${dicomPort}</dd></dl>${link}`,
+    `<dl><dt>AE title</dt><dd>${escapeHtml(aeTitle)}</dd><dt>Port</dt><dd>${dicomPort}</dd>${dicomTlsPort === undefined ? '' : `<dt>Port for TLS</dt><dd>${dicomTlsPort}</dd>`}</dl>${link}`,
   );
 }

@@ -103,7 +103,7 @@ const commitment = value.table({
     text: 'When the gateway reports instances as committed. "cloud": when the cloud has verified them; a modality may have to wait for hours while the internet is down. "edge": when they were read again from this disk: at once, but this machine may still be the only one that has them.',
   }),
   retryHours: field(value.wholeNumber(1, 720).default(48), {
-    text: 'Hours for which a report is tried again when the AE that asked for it does not answer.',
+    text: 'Hours for which the gateway waits for instances that are not safe yet before it reports them as failed, and for which it tries to deliver a report to an AE that does not answer.',
   }),
 });
 
@@ -116,7 +116,7 @@ const cache = value
       text: 'Free space in MiB below which instances are answered "out of resources" (A700H): senders try again. Keep room for the index, and for what is being received.',
     }),
     rejectBelowMegabytes: field(value.wholeNumber(0, MAX_MEGABYTES).optional(), {
-      text: 'Free space in MiB below which associations are rejected as well, before anything is sent.',
+      text: 'Free space in MiB below which associations that are only for storage are rejected, before anything is sent.',
       example: 512,
       defaultText: 'half of reserveMegabytes',
     }),

@@ -54,7 +54,7 @@ export const tenantName = text('must have 1 to 63 of a-z, 0-9 and -, not beginni
 );
 
 export const timeOfDay = text('must be a time of day such as "07:30" or "18:00"', (value) =>
-  /^([01]\d|2[0-3]):[0-5]\d$/.test(value),
+  /^(([01]\d|2[0-3]):[0-5]\d|24:00)$/.test(value),
 );
 
 /** A certificate's common name or alternative name. */

@@ -177,6 +177,7 @@ export const everything = (): GatewayStatus =>
         damaged: [],
       },
     },
+    dicomTlsPort: 2762,
     recall: { packs: 31, bytes: 1.9 * GB, failures: 1, cloudAnswers: true },
     commitments: { undecided: 7, unreported: 2, troubles: [] },
     routes: [

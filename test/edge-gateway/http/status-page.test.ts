@@ -95,6 +95,7 @@ describe('the page', () => {
       'Fetched back: 31 packs, 1.9 GB; 1 failed.',
       'room for 24 days without the cloud',
       '106 GB of it are safe in the cloud',
+      'Port for TLS</dt><dd>2762',
       'AI-LUNG',
       'Nobody listens at this address.',
       '3 images refused',
