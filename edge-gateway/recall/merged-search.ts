@@ -31,9 +31,12 @@ const MAX_SKIPPED = 100_000;
 /** What C-FIND and QIDO-RS say of it. */
 export const cloudNotAsked = 'The cloud archive could not be asked; what is not on this gateway may be missing';
 
+/** `here alone`: begun while the cloud was away, and stays so, since a list must not change while it is read. */
+type Merge = SearchMerge | 'here alone';
+
 export function createMergedSearch({ index, cloud, line, nowMs, log }: MergedSearchOptions): MergedSearch {
   /** By query and the offset that comes next; the one used last is the last. */
-  const open = new Map<string, { readonly merge: SearchMerge; readonly untilMs: number }>();
+  const open = new Map<string, { readonly merge: Merge; readonly untilMs: number }>();
 
   async function ask(query: Query): Promise<SearchPage> {
     try {
@@ -46,13 +49,13 @@ export function createMergedSearch({ index, cloud, line, nowMs, log }: MergedSea
     }
   }
 
-  function take(name: string): SearchMerge | undefined {
+  function take(name: string): Merge | undefined {
     const found = open.get(name);
     open.delete(name);
     return found !== undefined && nowMs() < found.untilMs ? found.merge : undefined;
   }
 
-  function keep(name: string, merge: SearchMerge): void {
+  function keep(name: string, merge: Merge): void {
     open.delete(name);
     open.set(name, { merge, untilMs: nowMs() + OPEN_MS });
     for (const [oldest] of open) {
@@ -66,20 +69,25 @@ export function createMergedSearch({ index, cloud, line, nowMs, log }: MergedSea
     const { level, keys, limit, offset } = query;
     const nameAt = (at: number): string => JSON.stringify([tenant, level, keys.map(keyToWire), at]);
     let merge = take(nameAt(offset));
+    if (merge === undefined && !line.isUp) merge = 'here alone';
     if (merge === undefined) {
       if (offset > MAX_SKIPPED)
         throw new ArchiveError(
           'too-large',
           `A search can begin at ${MAX_SKIPPED} matches at most; narrow it, or read on page by page.`,
         );
-      merge = new SearchMerge({ tenant, index, cloud: ask }, { level, keys });
+      const begun = new SearchMerge({ tenant, index, cloud: ask }, { level, keys });
+      merge = begun;
       for (let left = offset; left > 0; ) {
-        const skipped = await merge.take(Math.min(left, MAX_MATCHES_PER_PAGE));
+        const skipped = await begun.take(Math.min(left, MAX_MATCHES_PER_PAGE));
         left -= skipped.matches.length;
         if (!skipped.more) break;
       }
     }
-    const page = await merge.take(limit);
+    const page =
+      merge === 'here alone'
+        ? { ...(await index.search(tenant, query)), incomplete: cloudNotAsked }
+        : await merge.take(limit);
     if (page.more) keep(nameAt(offset + page.matches.length), merge);
     return page;
   };

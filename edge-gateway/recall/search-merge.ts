@@ -40,9 +40,11 @@ interface Side {
   more: boolean;
   /** How far it has been read: whatever comes stands behind it. Undefined before the first page. */
   readTo: Place | undefined;
+  /** The last page as it came, by name: most of what the other side asks about is on it. */
+  lastPage: ReadonlyMap<string, DicomJson>;
 }
 
-const unread = (): Side => ({ waiting: [], offset: 0, more: true, readTo: undefined });
+const unread = (): Side => ({ waiting: [], offset: 0, more: true, readTo: undefined, lastPage: new Map() });
 
 const uidTags: Readonly<Record<Level, readonly [key: string, tag: number]>> = {
   study: ['0020000D', 0x0020000d],
@@ -95,36 +97,40 @@ export class SearchMerge {
   async #read(wanted: number): Promise<void> {
     const limit = Math.min(wanted, MAX_MATCHES_PER_PAGE);
     const [here, there] = [this.#here, this.#there];
-    const isFirst = there.readTo === undefined && there.more;
-    if (here.waiting.length === 0 && here.more)
-      await Promise.all([this.#readHere(limit), ...(isFirst ? [this.#readThere(limit)] : [])]);
+    if (here.waiting.length === 0 && here.more) {
+      // Both at once where the cloud's has not been read further: what is on both pages needs no question.
+      const isBoth =
+        there.waiting.length === 0 &&
+        there.more &&
+        !(here.readTo && there.readTo && isBefore(here.readTo, there.readTo));
+      const [own, others] = await Promise.all([
+        this.#page(here, limit, (query) => this.#search(query)),
+        isBoth ? this.#page(there, limit, (query) => this.#ask(query)) : [],
+      ]);
+      await Promise.all([this.#showHere(own), this.#showThere(others)]);
+    }
     while (there.waiting.length === 0 && there.more && isBehind(here.waiting[0]?.place, there.readTo))
-      await this.#readThere(limit);
+      await this.#showThere(await this.#page(there, limit, (query) => this.#ask(query)));
   }
 
-  async #readHere(limit: number): Promise<void> {
+  async #showHere(matches: readonly DicomJson[]): Promise<void> {
     const { level } = this.#query;
-    const { tenant, index } = this.#sources;
-    const matches = await this.#page(this.#here, limit, (query) => index.search(tenant, query));
-    const twins = countTags[level] === undefined ? [] : await this.#among(matches, (query) => this.#ask(query));
-    const twinOf = new Map(twins.map((twin) => [nameOf(level, twin), twin]));
-    this.#here.waiting = matches.map((match) => {
+    const twins = countTags[level] === undefined ? undefined : await this.#among(matches, this.#there);
+    for (const match of matches) {
       const place = placeOf(level, match);
-      const twin = twinOf.get(place.name);
+      const twin = twins?.get(place.name);
       const isMore = twin !== undefined && countOf(level, twin) > countOf(level, match);
-      return { place, match: isMore ? asFromCloud(twin) : match };
-    });
+      this.#here.waiting.push({ place, match: isMore ? asFromCloud(twin) : match });
+    }
   }
 
-  async #readThere(limit: number): Promise<void> {
+  async #showThere(matches: readonly DicomJson[]): Promise<void> {
     const { level } = this.#query;
-    const { tenant, index } = this.#sources;
-    const matches = await this.#page(this.#there, limit, (query) => this.#ask(query));
-    const known = await this.#among(matches, (query) => index.search(tenant, query));
-    const names = new Set(known.map((match) => nameOf(level, match)));
-    this.#there.waiting = matches
-      .map((match) => ({ place: placeOf(level, match), match: asFromCloud(match) }))
-      .filter(({ place }) => !names.has(place.name));
+    const known = await this.#among(matches, this.#here);
+    for (const match of matches) {
+      const place = placeOf(level, match);
+      if (!known.has(place.name)) this.#there.waiting.push({ place, match: asFromCloud(match) });
+    }
   }
 
   async #page(side: Side, limit: number, search: Search): Promise<readonly DicomJson[]> {
@@ -132,8 +138,13 @@ export class SearchMerge {
     const last = matches.at(-1);
     side.offset += matches.length;
     side.more = more && last !== undefined;
+    side.lastPage = new Map(matches.map((match) => [nameOf(this.#query.level, match), match]));
     if (last !== undefined) side.readTo = placeOf(this.#query.level, last);
     return matches;
+  }
+
+  #search(query: Query): Promise<SearchPage> {
+    return this.#sources.index.search(this.#sources.tenant, query);
   }
 
   async #ask(query: Query): Promise<SearchPage> {
@@ -143,18 +154,22 @@ export class SearchMerge {
     return page;
   }
 
-  /** Which of these the other side has as matches of the same query. */
-  async #among(matches: readonly DicomJson[], search: Search): Promise<readonly DicomJson[]> {
+  /** Which of these the other side has as matches of the same query, by name. */
+  async #among(matches: readonly DicomJson[], other: Side): Promise<ReadonlyMap<string, DicomJson>> {
     const { level, keys } = this.#query;
+    const isWhole = !other.more && other.offset === other.lastPage.size;
+    const unknown = isWhole ? [] : matches.filter((match) => !other.lastPage.has(nameOf(level, match)));
     const [name, tag] = uidTags[level];
-    const uids = [...new Set(matches.map((match) => String(match[name]?.Value?.[0] ?? '')))].filter(isListed);
-    if (uids.length === 0) return [];
+    const uids = [...new Set(unknown.map((match) => String(match[name]?.Value?.[0] ?? '')))].filter(isListed);
+    if (uids.length === 0) return other.lastPage;
     const key: MatchKey = { path: [tag], vr: 'UI', text: uids.join('\\'), condition: { kind: 'values', values: uids } };
-    const found: DicomJson[] = [];
-    for (let more = true; more; ) {
+    const found = new Map(other.lastPage);
+    for (let offset = 0, more = true; more; ) {
       // A UID may stand in several studies, so that there can be more matches than UIDs.
-      const page = await search({ level, keys: [key, ...keys], limit: MAX_MATCHES_PER_PAGE, offset: found.length });
-      found.push(...page.matches);
+      const query = { level, keys: [key, ...keys], limit: MAX_MATCHES_PER_PAGE, offset };
+      const page = await (other === this.#there ? this.#ask(query) : this.#search(query));
+      for (const match of page.matches) found.set(nameOf(level, match), match);
+      offset += page.matches.length;
       more = page.more && page.matches.length > 0;
     }
     return found;
