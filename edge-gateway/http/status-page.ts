@@ -12,6 +12,7 @@ const style = `
 --safe:#11703c;--safe-card:#e4f5ea;--moving:#0b5cad;--moving-card:#e5f0fc;--waiting:#8a5300;--waiting-card:#fdf1dc;--failing:#b3261e;--failing-card:#fde8e6;--in:#3b82c4;--out:#3fa36b}
 @media(prefers-color-scheme:dark){:root{--page:#0f1215;--card:#181c21;--text:#e7eaee;--faint:#929ba7;--line:#2a3037;
 --safe:#5fd38d;--safe-card:#12291c;--moving:#7ab8f5;--moving-card:#122436;--waiting:#f0b45c;--waiting-card:#2f230f;--failing:#ff8a80;--failing-card:#371715;--in:#5a9fdc;--out:#56bd85}}
+html{font-size:clamp(100%,.65rem + .5vw,175%)}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--text);font:1rem/1.5 system-ui,sans-serif}
 .frame{max-width:80rem;margin:0 auto;padding:1.25rem clamp(1rem,3vw,2.5rem) 2rem}
