@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -46,6 +46,17 @@ it('says that settings are right, or everything that is wrong with them', async 
   expect([code, out]).toEqual([78, '']);
   expect(complaint).toContain('line 4: cache.scrubDays is "x"; it must be a whole number from 0 to 365');
   expect(complaint).toContain('line 3: cache.retentionDay is no setting; did you mean retentionDays?');
+});
+
+it('says the version of its package', async () => {
+  const file = new URL('../../package.json', import.meta.url);
+  const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string };
+  expect(await run(['--version'])).toMatchObject({ code: 0, out: `${version}\n` });
+});
+
+it('answers for its health when nobody does', async () => {
+  const { code, out, complaint } = await run(['--health'], { ARCHIPEL_EDGE_HTTP_PORT: '9' });
+  expect([code, out, complaint]).toEqual([1, '', 'Nothing answers at http://127.0.0.1:9/health.\n']);
 });
 
 it('refuses to work on a folder on which another process works', async () => {
