@@ -125,21 +125,28 @@ export function createDiskPackStore(options: DiskPackStoreOptions): DiskPackStor
     return prepared;
   }
 
-  function makeFolderFor(place: string): Promise<void> {
-    const folder = dirname(place);
+  /** Each level once: of a new series in a known study only the series costs a sync. */
+  function makeFolder(folder: string): Promise<void> {
     let made = durableFolders.get(folder);
     if (made === undefined) {
       if (durableFolders.size >= MAX_KNOWN_FOLDERS) durableFolders.clear();
-      made = makeFolderDurably(files, folder, root);
+      made =
+        folder.length <= root.length ? makeFolderDurably(files, root, root) : makeFolderIn(dirname(folder), folder);
       durableFolders.set(folder, made);
       made.catch(() => durableFolders.delete(folder));
     }
     return made;
   }
 
+  async function makeFolderIn(parent: string, folder: string): Promise<void> {
+    await makeFolder(parent);
+    await files.makeFolder(folder);
+    await files.syncFolder(parent);
+  }
+
   async function put(key: string, path: string): Promise<'created' | 'exists'> {
     const place = pathOf(key);
-    await makeFolderFor(place);
+    await makeFolder(dirname(place));
     try {
       await moveDurably(files, path, place);
       return 'created';
@@ -239,7 +246,7 @@ export function createDiskPackStore(options: DiskPackStoreOptions): DiskPackStor
         await prepare();
         path = join(temporaryFolder, `${process.pid}-${randomUUID()}`);
         await writeChecked(files, path, body, expected);
-        await makeFolderFor(place);
+        await makeFolder(dirname(place));
         await files.rename(path, place);
         await files.syncFolder(dirname(place));
       } catch (error) {
