@@ -87,11 +87,11 @@ export function startCommitments(options: CommitmentsOptions): Commitments {
 
   /** Looks up what is new. True: there is more. */
   async function locate(): Promise<boolean> {
-    for (let i = 0; i < BATCHES_PER_ROUND && !stop.signal.aborted; i++) {
+    for (let i = 0; i < BATCHES_PER_ROUND; i++) {
       const references = await store.unlocated(LOOKUP_BATCH);
       if (references.length === 0) return false;
       // What was acknowledged before it was asked for must not be unknown because the index is behind.
-      if (i === 0) await Promise.race([options.whenIndexed(), stopped]);
+      await Promise.race([options.whenIndexed(), stopped]);
       if (stop.signal.aborted) return false;
       await store.find(await findingsFor(references, options));
     }

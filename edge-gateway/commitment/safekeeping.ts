@@ -1,7 +1,7 @@
 /**
  * Whether what a commitment names is in safe keeping here (PS3.4 §J.1): by the cloud's receipt for its pack, or by its bytes on
  * this disk, read anew. An instance is looked up by its SOP Instance UID alone, as the request names it; where more than one
- * study has it, all of them must be safe.
+ * study has it, or other bytes came under the same UIDs (a conflict), all of them must be safe: who asks has sent one of them.
  */
 import { packKey, packRefOf } from '#shared/archive/keys.ts';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
@@ -41,7 +41,7 @@ export async function findingsFor(
   references: readonly UnlocatedReference[],
   options: SafekeepingOptions,
 ): Promise<Finding[]> {
-  const records = await currentInstances(
+  const records = await storedVersions(
     [...new Set(references.map(({ sopInstanceUid }) => sopInstanceUid))].filter(canBeLookedUp),
     options,
   );
@@ -58,7 +58,7 @@ export async function findingsFor(
   return findings;
 }
 
-async function currentInstances(
+async function storedVersions(
   uids: readonly string[],
   { index, tenant }: SafekeepingOptions,
 ): Promise<Map<string, InstanceRecord[]>> {
@@ -71,8 +71,7 @@ async function currentInstances(
     refs.push(...page.matches.map(refOf));
     more = page.more;
   }
-  for (const record of await Promise.all(refs.map((ref) => index.getInstance(tenant, ref)))) {
-    if (record === undefined) continue;
+  for (const record of (await Promise.all(refs.map((ref) => index.getVersions(tenant, ref)))).flat()) {
     const known = records.get(record.sopInstanceUid);
     if (known === undefined) records.set(record.sopInstanceUid, [record]);
     else known.push(record);
