@@ -20,7 +20,12 @@ const BUSY_PAUSE_MS = 250;
 /** A gateway that is never idle reads on all the same, chunk by chunk. */
 const MAX_BUSY_MS = 10_000;
 
-/** A sentence about what is wrong with the file; undefined when it is as it was sealed. Error: AbortError. */
+const passing: readonly (string | undefined)[] = ['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'EINTR', 'EACCES', 'EPERM'];
+
+/** Whether a file could not be read for what the machine lacks at the moment, or this process may not: it says nothing about its bytes. */
+export const mayPass = (error: unknown): boolean => passing.includes(errorCode(error));
+
+/** A sentence about what is wrong with the file; undefined when it is as it was sealed. Errors: AbortError; those that may pass. */
 export async function findDamage(
   files: Files,
   path: string,
@@ -48,7 +53,7 @@ export async function findDamage(
       await file.close();
     }
   } catch (error) {
-    if (signal.aborted) throw error;
+    if (signal.aborted || mayPass(error)) throw error;
     const code = errorCode(error);
     if (code === 'ENOENT') return 'The file is gone.';
     return `The file cannot be read (${code ?? 'unknown error'}).`;

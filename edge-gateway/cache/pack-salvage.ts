@@ -12,6 +12,7 @@ import type { InstanceRecord, PackRecord } from '#shared/archive/records.ts';
 import { isArchiveError } from '#shared/errors.ts';
 import type { Files, OpenFile } from './files.ts';
 import { scanOpenPack } from './open-pack-scan.ts';
+import { mayPass } from './pack-check.ts';
 
 export interface SalvageOptions {
   readonly tenant: string;
@@ -34,6 +35,7 @@ export interface Salvaged {
 
 const CHUNK_BYTES = 256 * 1024;
 const PAGE = 500;
+const SECTOR_BYTES = 4096;
 
 /** Errors: those of index and disk. */
 export async function salvagePack(options: SalvageOptions, pack: PackRecord, path: string): Promise<Salvaged> {
@@ -41,9 +43,9 @@ export async function salvagePack(options: SalvageOptions, pack: PackRecord, pat
   const expected = here.size;
   let kept = 0;
   let refused: string | undefined;
-  const file = await options.files.open(path, 'read').catch(() => undefined);
+  const file = await openForSalvage(options.files, path);
   try {
-    const scan = file && (await scanOpenPack(file).catch(() => undefined));
+    const scan = file && (await scanOpenPack(file));
     for (const entry of scan?.entries ?? []) {
       if (file === undefined || !here.has(entry.name)) continue;
       const outcome = await restore(options, pack, file, entry);
@@ -59,13 +61,17 @@ export async function salvagePack(options: SalvageOptions, pack: PackRecord, pat
   return { expected, kept, lost: [...here.values()], refused };
 }
 
-/** SOP Instance UIDs of the current instances that the index looks for in this pack, by the names of their entries. */
+/**
+ * SOP Instance UIDs of the instances that the index looks for in this pack, by the names of their entries: current ones, and
+ * those flagged as conflicts, of which each has a current one beside it.
+ */
 async function instancesOf({ index, tenant }: SalvageOptions, pack: PackRecord): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   let after: string | undefined;
   do {
     const page = await index.listInstances(tenant, pack, { limit: PAGE, ...(after === undefined ? {} : { after }) });
-    for (const { packId, sopInstanceUid } of page.items)
+    const versions = await Promise.all(page.items.map((item) => index.getVersions(tenant, item)));
+    for (const { packId, sopInstanceUid } of versions.flat())
       if (packId === pack.packId) found.set(entryNameOf(sopInstanceUid), sopInstanceUid);
     after = page.next;
   } while (after !== undefined);
@@ -114,6 +120,43 @@ async function inspect(
     if (isArchiveError(error)) return undefined;
     throw error;
   }
+}
+
+/** Undefined when it is gone. What a failing disk does not give of it reads as zeros: the rest may be intact. */
+async function openForSalvage(files: Files, path: string): Promise<OpenFile | undefined> {
+  let file: OpenFile;
+  try {
+    file = await files.open(path, 'read');
+  } catch (error) {
+    if (mayPass(error)) throw error;
+    return undefined;
+  }
+  return {
+    write: (buffers, positionBytes) => file.write(buffers, positionBytes),
+    datasync: () => file.datasync(),
+    truncate: (lengthBytes) => file.truncate(lengthBytes),
+    lengthBytes: () => file.lengthBytes(),
+    close: () => file.close(),
+    async read(into, positionBytes) {
+      try {
+        return await file.read(into, positionBytes);
+      } catch (error) {
+        if (mayPass(error)) throw error;
+      }
+      const length = Math.max(0, Math.min(into.length, (await file.lengthBytes()) - positionBytes));
+      for (let at = 0; at < length; ) {
+        // Up to the next border of a sector, so that a bad one costs nothing beside itself.
+        const end = Math.min(length, at + SECTOR_BYTES - ((positionBytes + at) % SECTOR_BYTES));
+        const sector = into.subarray(at, end);
+        await file.read(sector, positionBytes + at).catch((error: unknown) => {
+          if (mayPass(error)) throw error;
+          sector.fill(0);
+        });
+        at = end;
+      }
+      return length;
+    },
+  };
 }
 
 async function* chunksOf(file: OpenFile, entry: PackEntry, fromBytes: number): AsyncGenerator<Uint8Array> {

@@ -173,6 +173,8 @@ export function startScrub(options: ScrubOptions): Scrub {
   async function condemn(pack: PackRecord, damage: string): Promise<CheckedPack> {
     const { studyInstanceUid, seriesInstanceUid, packId } = pack;
     const before = `${damage} It was not archived yet.`;
+    // First of all, so that whatever ends this half-way, it is taken up again.
+    await noteDamage(pack, before, true);
     const marked = await index.updatePack(tenant, pack, ['sealed', 'rejected'], { state: 'rejected', reason: before });
     if (marked === undefined) return check(pack);
     const path = packs.pathOf(packKey(tenant, pack));

@@ -12,7 +12,7 @@ import { packKey } from '#shared/archive/keys.ts';
 import type { PackRecord } from '#shared/archive/records.ts';
 import type { MadeInstance } from '#test/support/dicom-factory.ts';
 import { Caching } from './caching.ts';
-import { oneSeries, TENANT } from './receiving.ts';
+import { dataSetOf, oneSeries, rival, TENANT } from './receiving.ts';
 
 async function scrubbing(cache: Caching, options: Partial<ScrubOptions> = {}): Promise<Scrub & AsyncDisposable> {
   const scrub = startScrub({
@@ -215,4 +215,99 @@ it('looks soon at what somebody stumbled over', async () => {
   scrub.suspect(pack);
   await scrub.close();
   expect(cloud.asked).toBe(1);
+});
+
+it('saves what is flagged as a conflict as well, or names it: it was acknowledged like everything else', async () => {
+  await using cache = await Caching.start();
+  const first = await cache.receiving.stored();
+  await cache.receiving.receiver.flush();
+  const others = [rival(first, 'Second^Bytes'), rival(first, 'Third^Bytes')];
+  const packs: PackRecord[] = [];
+  for (const other of others) {
+    expect(await cache.receiving.send(other)).toMatchObject({ kind: 'conflict' });
+    await cache.receiving.receiver.flush();
+    packs.push((await cache.index.listPacks(TENANT, first.ref)).at(-1)!);
+  }
+  await using scrub = await scrubbing(cache);
+  // The one is intact within its pack, the other is not.
+  rot(pathOf(cache, packs[0]!), -10);
+  rot(pathOf(cache, packs[1]!), 900);
+  expect(await scrub.check(packs[0]!)).toBe('mended');
+  expect(await scrub.check(packs[1]!)).toBe('damaged');
+  await cache.receiving.receiver.flush();
+  const versions = await cache.index.getVersions(TENANT, first.ref);
+  expect(versions).toHaveLength(3);
+  const [moved] = versions.filter(({ packId, state }) => state === 'conflict' && packId !== packs[1]!.packId);
+  expect(moved!.packId).not.toBe(packs[0]!.packId);
+  expect((await dataSetOf(cache.receiving.store, moved!)).equals(others[0]!.dataSet)).toBe(true);
+  expect((await cache.receiving.dataSet(first.ref))?.equals(first.dataSet)).toBe(true);
+  expect(cache.receiving.errors.at(-1)).toMatchObject({ packId: packs[1]!.packId, lost: [first.ref.sopInstanceUid] });
+  expect(scrub.report().damaged).toMatchObject([{ packId: packs[1]!.packId }]);
+});
+
+it.each(['EMFILE', 'ENFILE', 'ENOMEM', 'EACCES'])(
+  'condemns no pack because this process could not read it at the moment (%s)',
+  async (code) => {
+    await using cache = await Caching.start();
+    const pack = await cache.pack();
+    const open = (): never => {
+      throw Object.assign(new Error(code), { code });
+    };
+    await using scrub = await scrubbing(cache, { files: { ...diskFiles, open: async () => open() } });
+    await expect(scrub.check(pack)).rejects.toThrow(code);
+    expect((await cache.index.getPack(TENANT, pack))?.state).toBe('sealed');
+    expect(scrub.report().damaged).toEqual([]);
+  },
+);
+
+it('goes on saving what is intact of a condemned pack if it was broken off before it could', async () => {
+  await using cache = await Caching.start();
+  const { made, pack } = await seriesOf(cache, 3);
+  rot(pathOf(cache, pack), -10);
+  const begin = (): never => {
+    throw new Error('the process ended');
+  };
+  {
+    await using scrub = await scrubbing(cache, { receiver: { begin } });
+    await expect(scrub.check(pack)).rejects.toThrow('the process ended');
+  }
+  expect((await cache.index.getPack(TENANT, pack))?.state).toBe('rejected');
+  await using scrub = await scrubbing(cache);
+  expect(scrub.report().damaged).toMatchObject([{ packId: pack.packId, isMendable: true }]);
+  expect(await scrub.check(pack)).toBe('mended');
+  expect(scrub.report().damaged).toEqual([]);
+  await cache.receiving.receiver.flush();
+  for (const { ref, dataSet } of made) expect((await cache.receiving.dataSet(ref))?.equals(dataSet)).toBe(true);
+});
+
+it('saves what a failing disk still gives of a pack', async () => {
+  await using cache = await Caching.start();
+  const { pack } = await seriesOf(cache, 12);
+  const records = (await cache.index.listInstances(TENANT, pack, { limit: 100 })).items;
+  const bad = 4096;
+  const isLost = ({ offsetBytes, lengthBytes }: (typeof records)[number]): boolean =>
+    offsetBytes + lengthBytes > bad && offsetBytes - 200 < bad + 4096;
+  const intact = records.filter((record) => !isLost(record));
+  expect(intact.length).toBeGreaterThan(2);
+  const path = pathOf(cache, pack);
+  const open: typeof diskFiles.open = async (name, mode) => {
+    const file = await diskFiles.open(name, mode);
+    if (name !== path) return file;
+    const read: typeof file.read = async (into, at) => {
+      if (at < bad + 4096 && at + into.length > bad) throw Object.assign(new Error('EIO'), { code: 'EIO' });
+      return file.read(into, at);
+    };
+    return Object.assign(Object.create(file), {
+      read,
+      lengthBytes: () => file.lengthBytes(),
+      close: () => file.close(),
+    });
+  };
+  await using scrub = await scrubbing(cache, { files: { ...diskFiles, open } });
+  expect(await scrub.check(pack)).toBe('damaged');
+  await cache.receiving.receiver.flush();
+  for (const record of intact) {
+    const now = await cache.index.getInstance(TENANT, record);
+    expect(now?.packId).not.toBe(pack.packId);
+  }
 });
