@@ -19,7 +19,7 @@ const PART_BYTES = 5 * MIB;
 const settings = '[upload]\nmultipartAboveMegabytes = 5\npartMegabytes = 5\n';
 const INSTANCES_PER_ROUND = 30;
 /** Instances to each kind of line, three times. */
-const PER_LINE = roundsOfRun(8) * 3;
+const PER_LINE = Math.min(100, roundsOfRun(8) * 3);
 /** Longer than the longest back-off. */
 const DRAIN_MS = 400_000;
 
