@@ -21,7 +21,7 @@ beforeAll(async () => {
     aeTitle: 'ARCHIPEL',
     receiver,
     log: silentLogger,
-    limits: { artimMs: 150, idleTimeoutMs: 60_000, stallTimeoutMs: 150, lingerMs: 50, maxAssociationsPerAddress: 40 },
+    limits: { artimMs: 500, idleTimeoutMs: 60_000, stallTimeoutMs: 300, lingerMs: 50, maxAssociationsPerAddress: 40 },
   });
   honest = await connect({
     host: '127.0.0.1',

@@ -68,7 +68,7 @@ async function serve(
     log: silentLogger,
     tls: { port: 0, identity, clientCertificate },
     ...options,
-    limits: { handshakeTimeoutMs: 200, lingerMs: 100, closeDeadlineMs: 200, artimMs: 500, ...options.limits },
+    limits: { lingerMs: 100, closeDeadlineMs: 200, ...options.limits },
   });
   closing.push(() => server.close());
   return server as DimseServer & { readonly tlsPort: number };
