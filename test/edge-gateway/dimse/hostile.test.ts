@@ -126,7 +126,7 @@ describe('a hostile peer', () => {
     expect(await honest.echo()).toEqual({ status: 0 });
   });
 
-  it('that sends two thousand mutilated streams leaves the server as it was', async () => {
+  it('that sends a thousand mutilated streams leaves the server as it was', async () => {
     const seed = 20_261_121;
     console.log(`mutated PDU streams: seed ${seed}`);
     const whole = Buffer.concat([
@@ -158,7 +158,7 @@ describe('a hostile peer', () => {
         bits: fc.integer({ min: 1, max: 4 }),
       }),
     );
-    const streams = fc.sample(fc.array(mutation, { minLength: 1, maxLength: 4 }), { numRuns: 2_000, seed });
+    const streams = fc.sample(fc.array(mutation, { minLength: 1, maxLength: 4 }), { numRuns: 1_000, seed });
     const pending = [...streams];
     const worker = async () => {
       for (let mutations = pending.pop(); mutations !== undefined; mutations = pending.pop()) {
