@@ -38,9 +38,10 @@ const LEAST_BODY_BYTES_PER_SECOND = 1024;
 /** Rejects with the system's error (EADDRINUSE, EACCES) when it cannot listen. */
 export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
   const { host, port, service, log, idleTimeoutMs = IDLE_TIMEOUT_MS, bodyCheckMs = BODY_CHECK_MS } = options;
-  const fetch = async (request: Request): Promise<Response> => {
+  const fetch = async (request: Request, environment: { readonly incoming: unknown }): Promise<Response> => {
     try {
-      return await service(request);
+      // HTTP/2, which the adapter knows as well, is not served here.
+      return await service(withBody(request, environment.incoming as IncomingMessage));
     } catch (error) {
       return problemResponse(error, log.child({ method: request.method }));
     }
@@ -79,6 +80,26 @@ export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
       clearTimeout(timer);
     },
   };
+}
+
+/** With its body as the socket gives it: Node's own adapter copies every chunk, which is a tenth of what storing costs. */
+function withBody(request: Request, incoming: IncomingMessage): Request {
+  const { method, headers } = incoming;
+  const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+  if (!hasBody || method === 'GET' || method === 'HEAD') return request;
+  // Whoever leaves a body unread gets no connection cut for it: there is an answer to give.
+  const chunks = incoming.iterator({ destroyOnReturn: false });
+  const body = new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const { done, value } = await chunks.next();
+        if (done === true) controller.close();
+        else controller.enqueue(value as Uint8Array);
+      },
+    },
+    { highWaterMark: 0 },
+  );
+  return new Request(request.url, { method: request.method, headers: request.headers, body, duplex: 'half' });
 }
 
 /** Ends connections whose request bodies trickle in, unless it is us who do not take them. */
