@@ -49,6 +49,11 @@ export class Confirmations {
 
   /** Whether the cloud has so much to do that others than `stat` should wait a moment. */
   get isFull(): boolean {
+    const oldMs = performance.now() - RECENT_MS;
+    for (const [packId, { sentAtMs }] of this.#recent) {
+      if (sentAtMs > oldMs) break;
+      this.#recent.delete(packId);
+    }
     return this.#recent.size >= MOST_AHEAD;
   }
 
@@ -63,8 +68,6 @@ export class Confirmations {
     const recent = [...this.#recent.values()].map(({ pack }) => pack);
     for (let at = 0; at < recent.length && !signal.aborted; at += MAX_PACKS_PER_REQUEST)
       await this.#ask(recent.slice(at, at + MAX_PACKS_PER_REQUEST));
-    const oldMs = performance.now() - RECENT_MS;
-    for (const [packId, { sentAtMs }] of this.#recent) if (sentAtMs < oldMs) this.#recent.delete(packId);
     if (!this.isFull) this.#options.room();
     if (performance.now() >= this.#nextOfAllMs) await this.#askOfAll();
     // While packs wait, news does not hasten the next look: the cloud needs its time, and a poll costs a request.

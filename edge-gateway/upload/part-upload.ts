@@ -79,11 +79,10 @@ export class PartUploads {
     const digest = createHash('sha256');
     for (const sha256 of sha256s) digest.update(Buffer.from(sha256, 'hex'));
     await cloud.complete({ ...ref, partCount: sha256s.length, partsSha256: digest.digest('hex') }, signal);
-    this.#digests.delete(name);
     return 'done';
   }
 
-  /** The pack is settled without our help. */
+  /** The pack is there, or settled without our help. */
   forget({ packId }: PackRecord): void {
     for (const name of this.#digests.keys()) if (name.startsWith(`${packId}/`)) this.#digests.delete(name);
   }

@@ -29,8 +29,11 @@ export interface UploadOrderOptions {
   readonly rests: (pack: PackRecord) => boolean;
   /** Whether others than `stat` may go now. */
   readonly isTime: () => boolean;
+  /** Packs on the wire at once. */
+  readonly parallel: number;
 }
 
+/** Beyond what is on the wire. */
 const LOOK_AHEAD = 50;
 /** More that are announced than this are only grants growing old. */
 const MOST_READY = 2 * LOOK_AHEAD;
@@ -48,9 +51,11 @@ export class UploadOrder {
   readonly #inHand = new Set<string>();
   #taken = 0;
   #mayBeMore = false;
+  readonly #lookAhead: number;
 
   constructor(options: UploadOrderOptions) {
     this.#options = options;
+    this.#lookAhead = LOOK_AHEAD + options.parallel;
   }
 
   /** Whether it is time to look for more, and there may be more. */
@@ -65,7 +70,7 @@ export class UploadOrder {
     for (const priority of ['stat', 'routine', 'low'] as const) {
       if (priority === 'stat' || isTime) await this.#look(priority, found);
     }
-    this.#mayBeMore = found.length >= LOOK_AHEAD;
+    this.#mayBeMore = found.length >= this.#lookAhead;
     if (isTime) found.push(...(await this.#oldest()));
     const seen = new Set<string>();
     return found.filter(({ packId }) => {
@@ -115,12 +120,12 @@ export class UploadOrder {
   async #look(priority: UploadPriority, found: PackRecord[]): Promise<void> {
     const { tenant, index, rests } = this.#options;
     let before: string | undefined;
-    while (found.length < LOOK_AHEAD) {
-      const page = { limit: LOOK_AHEAD, ...(before === undefined ? {} : { before }) };
+    while (found.length < this.#lookAhead) {
+      const page = { limit: this.#lookAhead, ...(before === undefined ? {} : { before }) };
       const packs = await index.packsToUpload(tenant, priority, page);
-      found.push(...packs.filter((pack) => !rests(pack)).slice(0, LOOK_AHEAD - found.length));
+      found.push(...packs.filter((pack) => !rests(pack)).slice(0, this.#lookAhead - found.length));
       before = packs.at(-1)?.packId;
-      if (packs.length < LOOK_AHEAD) return;
+      if (packs.length < this.#lookAhead) return;
     }
   }
 

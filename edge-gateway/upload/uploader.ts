@@ -102,7 +102,7 @@ export function startUploader(options: UploaderOptions): Uploader {
   // By the cloud's clock where that is known: it is the one that is right.
   const isTime = (): boolean => isUploadTime(settings.hours, clock.nowMs());
   const rests = ({ packId }: PackRecord): boolean => (resting.get(packId)?.untilMs ?? 0) > performance.now();
-  const order = new UploadOrder({ tenant, index: archive.index, rests, isTime });
+  const order = new UploadOrder({ tenant, index: archive.index, rests, isTime, parallel: settings.parallel });
   const sent = (lengthBytes: number): void => {
     bytesSent += lengthBytes;
     lastSuccessAtMs = nowMs();
@@ -190,9 +190,10 @@ export function startUploader(options: UploaderOptions): Uploader {
     uploadBell.ring();
   }
 
-  function succeeded({ packId }: PackRecord): void {
+  function succeeded(pack: PackRecord): void {
     outage = { failures: 0, untilMs: 0 };
-    resting.delete(packId);
+    resting.delete(pack.packId);
+    partUploads(pack).forget(pack);
     if (resting.size === 0) errors.delete('pack');
   }
 

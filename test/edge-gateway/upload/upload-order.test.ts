@@ -22,7 +22,13 @@ beforeEach(async () => {
   index = await createSqliteIndex({ file: join(folder, 'index.sqlite'), inWorker: false });
   isTime = true;
   resting = new Set();
-  order = new UploadOrder({ tenant, index, rests: (pack) => resting.has(numberOf(pack)), isTime: () => isTime });
+  order = new UploadOrder({
+    tenant,
+    index,
+    rests: (pack) => resting.has(numberOf(pack)),
+    isTime: () => isTime,
+    parallel: 1,
+  });
 });
 afterEach(async () => {
   await index.close();

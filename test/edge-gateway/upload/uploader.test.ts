@@ -323,4 +323,30 @@ describe('uploading', () => {
     await untilAll([record], 'archived');
     expect(asked).toBe(2);
   });
+
+  it('asks the index for more only when there may be more, with every slot taken', async () => {
+    const records = await Promise.all(Array.from({ length: 100 }, (_, n) => seal(n)));
+    let looks = 0;
+    const index = new Proxy(archive.index, {
+      get(target, name) {
+        if (name === 'packsToUpload') looks++;
+        return Reflect.get(target, name) as unknown;
+      },
+    });
+    const bytes = archive.packs;
+    // Nobody is let go on before everybody who may has begun.
+    let begun = 0;
+    let letGo = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    const stream: typeof bytes.stream = async (key, range) => {
+      if (++begun === 32) setTimeout(letGo, 200);
+      await gate;
+      return bytes.stream(key, range);
+    };
+    start({ archive: { index, packs: { stream } }, settings: { parallel: 32 } });
+    await untilAll(records, 'archived');
+    expect(looks).toBeLessThan(600);
+  });
 });
