@@ -1,5 +1,5 @@
 /**
- * Named instants on the way of an instance at which fault tests let the process die. Nothing happens at them otherwise.
+ * Named instants on the way of an instance in, and of a pack out, at which fault tests let the process die. Nothing happens at them otherwise.
  */
 export const crashPoints = [
   'after-write',
@@ -11,9 +11,9 @@ export const crashPoints = [
   'after-seal-sync',
   'after-rename',
   'after-sealed-mark',
-  'after-evicted-mark',
-  'after-evicted-delete',
 ] as const;
 
-/** Is called with one of `crashPoints`. */
-export type CrashPoint = (name: (typeof crashPoints)[number]) => void;
+export const evictionCrashPoints = ['after-evicted-mark', 'after-evicted-delete'] as const;
+
+/** Is called with one of these names. */
+export type CrashPoint = (name: (typeof crashPoints)[number] | (typeof evictionCrashPoints)[number]) => void;

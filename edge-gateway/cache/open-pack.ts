@@ -223,8 +223,7 @@ export class OpenPack {
       this.#usable = false;
       this.#ground.volume.raiseFence(error, 'syncing a pack');
     }
-    // A sync of another pack may have failed meanwhile: then this one's word is worth nothing either.
-    this.#ground.volume.assertWritable();
+    await this.#ground.volume.assertSynced();
     this.#synced = covered;
   }
 

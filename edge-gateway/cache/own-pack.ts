@@ -116,7 +116,7 @@ export class OwnPack {
     } catch (error) {
       volume.raiseFence(error, 'syncing a pack');
     }
-    volume.assertWritable();
+    await volume.assertSynced();
   }
 
   #opened(): OpenFile {

@@ -4,7 +4,7 @@
  * the composition root holds its lock (folder-lock.ts).
  *
  *     <folder>/open/<packId>.zip    open packs        <folder>/open/<packId>.part    large instances on their way in
- *     <folder>/damaged/             what recovery set aside
+ *     <folder>/damaged/             what recovery set aside                   <folder>/alive        see volume-proof.ts
  */
 import { join } from 'node:path';
 import { packKey, packRefOf } from '#shared/archive/keys.ts';
@@ -32,6 +32,7 @@ import { Sealing } from './sealing.ts';
 import { SeriesPacks } from './series-packs.ts';
 import { SyncGroup } from './sync-group.ts';
 import { Volume } from './volume.ts';
+import { VolumeProof } from './volume-proof.ts';
 
 export interface ReceiverOptions {
   /** On the same volume as `packs`. */
@@ -106,7 +107,8 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
   await makeFolderDurably(files, openFolder, folder);
 
   const room = options.room ?? new DiskRoom({ files, folder: openFolder, marks: marksOf(limits.reserveBytes) });
-  const volume = new Volume(room, log);
+  const proof = new VolumeProof(files, join(folder, 'alive'));
+  const volume = new Volume(room, proof, log);
   const folderSync = new SyncGroup(async () => {
     volume.assertWritable();
     try {
@@ -114,7 +116,7 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
     } catch (error) {
       volume.raiseFence(error, 'syncing a folder');
     }
-    volume.assertWritable();
+    await volume.assertSynced();
   });
   const ground: PackGround = { files, folder: openFolder, folderSync, volume, crashPoint };
   const arrivals = new Arrivals();
@@ -198,6 +200,7 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
     await feeder.stop();
     await sealing.stop();
     await hasher.close();
+    await proof.close();
     throw error;
   }
 
@@ -237,6 +240,7 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
       await sealing.stop();
       await Promise.all(dropping);
       await hasher.close();
+      await proof.close();
     },
 
     totals: () => ({

@@ -6,14 +6,18 @@ import { ArchiveError, isArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
 import type { DiskRoom } from './disk-room.ts';
 import { diskError, errorCode } from './files.ts';
+import { SyncGroup } from './sync-group.ts';
+import type { VolumeProof } from './volume-proof.ts';
 
 export class Volume {
   readonly #room: DiskRoom;
+  readonly #proof: SyncGroup;
   readonly #log: Logger;
   #fence: string | undefined;
 
-  constructor(room: DiskRoom, log: Logger) {
+  constructor(room: DiskRoom, proof: VolumeProof, log: Logger) {
     this.#room = room;
+    this.#proof = new SyncGroup(() => proof.prove());
     this.#log = log;
   }
 
@@ -46,6 +50,20 @@ export class Volume {
   /** Throws `out-of-resources` if the volume is fenced. */
   assertWritable(): void {
     if (this.#fence !== undefined) throw this.#fenced();
+  }
+
+  /**
+   * A sync has ended well, as it says: throws `out-of-resources`, and the volume is fenced, unless the volume still takes changes
+   * and no other sync has failed meanwhile; else the word of this one is worth nothing.
+   */
+  async assertSynced(): Promise<void> {
+    this.assertWritable();
+    try {
+      await this.#proof.synced();
+    } catch (error) {
+      this.raiseFence(error, 'proving a sync');
+    }
+    this.assertWritable();
   }
 
   /**

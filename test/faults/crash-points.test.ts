@@ -2,13 +2,14 @@
  * Every named instant on the way of the bytes: the gateway kills itself there, is started again, and what it had
  * acknowledged must reach the cloud unaltered and once. The cases wait most of the time, so they run side by side.
  */
+import { join } from 'node:path';
 import { afterAll, describe, it } from 'vitest';
-import { crashPoints } from '#edge-gateway/cache/crash-point.ts';
+import { crashPoints, evictionCrashPoints } from '#edge-gateway/cache/crash-point.ts';
 import { unfinishedFiles, until } from '#test/support/system.ts';
 import { Modality } from './modality.ts';
 import { chanceOf } from './random.ts';
 import { Site } from './site.ts';
-import type { Verdict } from './verdict.ts';
+import { packsBelow, type Verdict } from './verdict.ts';
 
 /** At the first occasion, and in the middle of things. */
 const occasions = [1, 3] as const;
@@ -49,6 +50,39 @@ describe.concurrent('crash points', () => {
       expect(verdict).toEqual({ acknowledged: acknowledged.length, lost: [], altered: [], duplicated: [] });
       expect(acknowledged.length).toBe(INSTANCES);
       await until('nothing unfinished to be left', 10_000, async () => unfinishedFiles(site.edgeFolder).length === 0);
+    },
+  );
+
+  it.for(evictionCrashPoints.flatMap((name) => occasions.map((after) => [name, after] as const)))(
+    'dies at %s, time %i, loses nothing, and ends what it had begun',
+    async ([name, after], { expect }) => {
+      // A disk that is never free enough: what is archived leaves at once.
+      await using site = await Site.create(undefined, '[cache]\nevictBelowMegabytes = 100000000\n');
+      await site.startGateway();
+      const { gateway } = site;
+      gateway.send({ kind: 'crash-at', name, after });
+      const modality = new Modality({
+        port: () => site.dicomPort,
+        chance: chanceOf(after),
+        uidRoot: `1.2.826.0.1.3680043.10.1462.8.${evictionCrashPoints.indexOf(name) + 1}.${after}`,
+        instancesPerSeries: 5,
+      });
+      modality.allow(INSTANCES);
+      modality.start();
+      await until(`the gateway to die at ${name}`, 60_000, async () => gateway.signalCode === 'SIGKILL');
+      const restartMs = await site.startGateway();
+      await modality.finish();
+      const { acknowledged } = modality;
+      await site.waitUntilDrained();
+      const verdict = await site.judge(acknowledged);
+      rows.push({ ...verdict, name, after, restartMs });
+      expect(verdict).toEqual({ acknowledged: acknowledged.length, lost: [], altered: [], duplicated: [] });
+      const left = (): string[] => packsBelow(join(site.edgeFolder, 'packs'));
+      await until(
+        () => `all packs to have left, also ${left()}`,
+        60_000,
+        async () => left().length === 0,
+      );
     },
   );
 });

@@ -27,6 +27,8 @@ export class Modality {
   readonly acknowledged: Acknowledged[] = [];
   /** Answers that were not Success; the instance is sent again, as long as it takes. There are none while the disk is well. */
   readonly refused: number[] = [];
+  /** Associations that were not had, or did not hold. */
+  turnedAway = 0;
   readonly #port: () => number;
   readonly #chance: Chance;
   readonly #uidRoot: string;
@@ -103,6 +105,7 @@ export class Modality {
       }
     } catch {
       // The other side is away: that is what this is about. Try again soon.
+      this.turnedAway++;
       await pause(50);
     }
   }

@@ -2,13 +2,11 @@
  * The pulled plug: the gateway's folder on an ext4 volume of its own, which is shut down without writing its journal out
  * (EXT4_IOC_SHUTDOWN, NOLOGFLUSH), so that what was not synced is gone. Needs root and loop devices; skips loudly without.
  */
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, describe, expect, it } from 'vitest';
 import { unfinishedFiles, until } from '#test/support/system.ts';
+import { LoopVolume } from './loop-volume.ts';
 import { Modality } from './modality.ts';
 import { chanceOf, roundsOfRun, seedOfRun } from './random.ts';
 import { Site } from './site.ts';
@@ -18,72 +16,11 @@ const VOLUME_BYTES = 4 * 1024 ** 3;
 const INSTANCES_PER_ROUND = 80;
 /** The gateway lives on for so long after the cut: what it says then must be no Success. */
 const AFTERLIFE_MS = 300;
-const cutScript = `
-import fcntl, os, struct, sys
-EXT4_IOC_SHUTDOWN, NOLOGFLUSH = 0x8004587D, 2
-fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), EXT4_IOC_SHUTDOWN, struct.pack('I', NOLOGFLUSH))
-`;
 
-/** An ext4 volume in a file, that can lose its power. */
-class Volume {
-  readonly mountPoint: string;
-  readonly #folder = mkdtempSync(join(tmpdir(), 'archipel-volume-'));
-  readonly #image = join(this.#folder, 'image');
-  #isMounted = false;
-
-  constructor() {
-    this.mountPoint = join(this.#folder, 'mounted');
-    mkdirSync(this.mountPoint);
-    run('truncate', '-s', String(VOLUME_BYTES), this.#image);
-    run('mkfs.ext4', '-q', '-F', this.#image);
-  }
-
-  mount(): void {
-    run('mount', '-o', 'loop', this.#image, this.mountPoint);
-    this.#isMounted = true;
-  }
-
-  cutPower(): void {
-    run('python3', '-c', cutScript, this.mountPoint);
-  }
-
-  unmount(): void {
-    if (this.#isMounted) run('umount', this.mountPoint);
-    this.#isMounted = false;
-  }
-
-  remove(): void {
-    this.unmount();
-    rmSync(this.#folder, { recursive: true, force: true });
-  }
-}
-
-function run(command: string, ...parameters: string[]): void {
-  execFileSync(command, parameters, { stdio: ['ignore', 'ignore', 'pipe'] });
-}
-
-/** Undefined, and a warning, where this machine cannot do it. */
-function tryVolume(): Volume | undefined {
-  let volume: Volume | undefined;
-  try {
-    if (process.getuid?.() !== 0) throw new Error('it needs root');
-    volume = new Volume();
-    volume.mount();
-    volume.cutPower();
-    volume.unmount();
-    volume.mount();
-    return volume;
-  } catch (error) {
-    console.warn(`SKIPPED: a power cut cannot be simulated on this machine: ${(error as Error).message}`);
-    volume?.remove();
-    return undefined;
-  }
-}
-
-const volume = tryVolume();
+const volume = LoopVolume.tryMake({ bytes: VOLUME_BYTES }, 'a power cut');
 
 describe.skipIf(volume === undefined)('power cut', () => {
-  afterAll(() => volume?.remove());
+  afterAll(() => volume?.[Symbol.dispose]());
 
   it('loses, alters and duplicates nothing that was acknowledged', async () => {
     if (volume === undefined) return;

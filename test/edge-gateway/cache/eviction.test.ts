@@ -4,6 +4,7 @@
  */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
+import { evictionCrashPoints } from '#edge-gateway/cache/crash-point.ts';
 import { ReadPins } from '#edge-gateway/cache/read-pins.ts';
 import { manifestKey, packKey } from '#shared/archive/keys.ts';
 import type { PackRecord, PackState } from '#shared/archive/records.ts';
@@ -198,7 +199,7 @@ it('takes an instance whose pack was evicted for the duplicate that it is', asyn
   expect(await cache.index.listPacks(TENANT, made.ref)).toHaveLength(1);
 });
 
-for (const point of ['after-evicted-mark', 'after-evicted-delete'] as const)
+for (const point of evictionCrashPoints)
   it(`ends what a crash ${point} has begun`, async () => {
     await using cache = await Caching.start();
     const packs = [await cache.archivedPack(), await cache.archivedPack(), await cache.archivedPack()];

@@ -1,0 +1,122 @@
+/**
+ * Fault F5: the gateway is stopped for a while and goes on, is told to end in the middle of things, or is ended by the kernel for
+ * want of memory. Senders wait or send again; nothing that was acknowledged is lost; an orderly end takes 10 s at most.
+ */
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { gone, unfinishedFiles, until } from '#test/support/system.ts';
+import { Modality } from './modality.ts';
+import { chanceOf, roundsOfRun, seedOfRun } from './random.ts';
+import { Site } from './site.ts';
+import { printTable } from './verdict.ts';
+
+const INSTANCES_PER_ROUND = 60;
+const STOPPED_MS = 5_000;
+const END_MS = 10_000;
+
+/** Lets the kernel end a process for want of memory, by a memory cgroup; undefined where there is none to be had. */
+function tryMemoryGroup(): { starve(pid: number): void; remove(): void } | undefined {
+  const root = '/sys/fs/cgroup';
+  const isSecond = existsSync(join(root, 'cgroup.controllers'));
+  const parent = isSecond ? root : join(root, 'memory');
+  const folder = join(parent, `archipel-test-${process.pid}`);
+  try {
+    if (isSecond && !readFileSync(join(root, 'cgroup.subtree_control'), 'utf8').includes('memory'))
+      throw new Error('there is no memory controller');
+    mkdirSync(folder);
+    const write = (name: string, value: string): void => writeFileSync(join(folder, name), value);
+    // What it has in use is to be counted here from now on; where that cannot be had, what it uses from now on is too much.
+    if (!isSecond) write('memory.move_charge_at_immigrate', '1');
+    return {
+      starve(pid) {
+        write('cgroup.procs', String(pid));
+        if (isSecond) return write('memory.max', '0');
+        const usedBytes = Number(readFileSync(join(folder, 'memory.usage_in_bytes'), 'utf8'));
+        write('memory.limit_in_bytes', String(usedBytes));
+      },
+      remove: () => rmdirSync(folder),
+    };
+  } catch (error) {
+    console.warn(`NOTICE: no memory cgroup on this machine (${(error as Error).message}); SIGKILL in its place`);
+    return undefined;
+  }
+}
+
+describe('signals', () => {
+  it('is stopped, ended and starved, and loses nothing', async () => {
+    const seed = seedOfRun();
+    const rounds = Math.max(3, Math.min(roundsOfRun(3), 60));
+    const chance = chanceOf(seed);
+    await using site = await Site.create();
+    await site.startGateway();
+    const modalities = [1, 2].map(
+      (number) =>
+        new Modality({
+          port: () => site.dicomPort,
+          chance: chanceOf(seed + number),
+          uidRoot: `1.2.826.0.1.3680043.10.1462.4.${seed}.${number}`,
+        }),
+    );
+    for (const modality of modalities) modality.start();
+    const endsMs: number[] = [];
+    const restartsMs: number[] = [];
+    const ways: Record<string, number> = {};
+    const noteWay = (name: string): void => {
+      ways[name] = (ways[name] ?? 0) + 1;
+    };
+    for (let round = 0; round < rounds; round++) {
+      for (const modality of modalities) modality.allow(INSTANCES_PER_ROUND);
+      await pause(200 + chance.next() * 1_500);
+      const { gateway } = site;
+      const pid = gateway.pid!;
+      if (round % 3 === 0) {
+        noteWay('SIGSTOP');
+        gateway.kill('SIGSTOP');
+        await pause(STOPPED_MS);
+        gateway.kill('SIGCONT');
+        continue;
+      }
+      if (round % 3 === 1) {
+        noteWay('SIGTERM');
+        const atMs = performance.now();
+        gateway.kill('SIGTERM');
+        await gone([pid], 3 * END_MS);
+        endsMs.push(performance.now() - atMs);
+        await until('the exit code', 5_000, async () => gateway.exitCode !== null || gateway.signalCode !== null);
+        expect(gateway.exitCode).toBe(0);
+      } else {
+        const group = tryMemoryGroup();
+        noteWay(group === undefined ? 'SIGKILL' : 'out of memory');
+        if (group === undefined) gateway.kill('SIGKILL');
+        else group.starve(pid);
+        await gone([pid], 60_000);
+        await until('the signal', 5_000, async () => gateway.signalCode !== null);
+        expect(gateway.signalCode).toBe('SIGKILL');
+        group?.remove();
+      }
+      restartsMs.push(await site.startGateway());
+    }
+    await Promise.all(modalities.map((modality) => modality.finish()));
+    await site.waitUntilDrained(120_000);
+    const acknowledged = modalities.flatMap((modality) => modality.acknowledged);
+    const verdict = await site.judge(acknowledged);
+    printTable('signals', {
+      seed,
+      rounds,
+      ways: Object.entries(ways)
+        .map(([name, count]) => `${count} x ${name}`)
+        .join(', '),
+      acknowledged: verdict.acknowledged,
+      lost: verdict.lost.length,
+      altered: verdict.altered.length,
+      duplicated: verdict.duplicated.length,
+      'slowest end after SIGTERM (ms)': Math.round(Math.max(...endsMs)),
+      'slowest restart to listening (ms)': Math.round(Math.max(...restartsMs)),
+    });
+    expect(verdict).toEqual({ acknowledged: acknowledged.length, lost: [], altered: [], duplicated: [] });
+    expect(Math.max(...endsMs)).toBeLessThan(END_MS);
+    await until('nothing unfinished to be left', 10_000, async () => unfinishedFiles(site.edgeFolder).length === 0);
+  });
+});
