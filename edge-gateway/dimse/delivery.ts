@@ -7,7 +7,8 @@ import { ArchiveError, type ErrorCode, isArchiveError } from '#shared/errors.ts'
 import type { Logger } from '#shared/log.ts';
 import { connect, type InstanceToStore, type RequestorAssociation } from './client.ts';
 import { type MoveBatch, moveBatches } from './move-contexts.ts';
-import { contextFor, type OutgoingDataSet, type OutgoingSource, openDataSet } from './outgoing-data-set.ts';
+import { contextFor, type OutgoingDataSet, type OutgoingSource } from './outgoing-data-set.ts';
+import { ReadAhead } from './read-ahead.ts';
 import type { StoredInstance } from './retrieve-selection.ts';
 import { isWarning, Status } from './status.ts';
 import { type TlsIdentity, type TlsRemote, tlsTo } from './tls.ts';
@@ -60,6 +61,7 @@ export class Delivery {
   /** In the order in which `store` wants them: that given, as far as contexts allow. */
   readonly instances: readonly StoredInstance[];
   readonly #options: DeliveryOptions;
+  readonly #dataSets: ReadAhead;
   readonly #batchOf = new Map<StoredInstance, MoveBatch>();
   #batch: MoveBatch | undefined;
   #association: RequestorAssociation | undefined;
@@ -69,6 +71,7 @@ export class Delivery {
     this.#options = options;
     const batches = moveBatches(options.instances);
     this.instances = batches.flatMap((batch) => batch.instances);
+    this.#dataSets = new ReadAhead(options, this.instances);
     for (const batch of batches) for (const instance of batch.instances) this.#batchOf.set(instance, batch);
   }
 
@@ -103,7 +106,7 @@ export class Delivery {
     };
     try {
       try {
-        dataSet = await openDataSet(this.#options, instance, transferSyntaxUid);
+        dataSet = await this.#dataSets.open(instance, transferSyntaxUid, association.contexts);
       } catch (error) {
         return this.#unsendable(instance, error);
       }

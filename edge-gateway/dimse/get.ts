@@ -7,7 +7,8 @@ import { NO_DATA_SET } from './command-set.ts';
 import { reasonUnsendable } from './delivery.ts';
 import { conversationWith, type Identifier, QueryStatus, statusOfQueryError } from './identifier.ts';
 import { informationModels } from './information-model.ts';
-import { contextFor, type OutgoingDataSet, type OutgoingSource, openDataSet } from './outgoing-data-set.ts';
+import { contextFor, type OutgoingDataSet, type OutgoingSource } from './outgoing-data-set.ts';
+import { ReadAhead } from './read-ahead.ts';
 import { type StoredInstance, selectInstances } from './retrieve-selection.ts';
 import { type Answer, answerWith, type Exchange, type RequestScope, type Service } from './service.ts';
 import { Status } from './status.ts';
@@ -44,6 +45,7 @@ async function get(
     scope.log.warn({ level: identifier.level, err: error }, 'a retrieval could not be answered');
     return statusOfRetrieveError(error);
   }
+  const dataSets = new ReadAhead({ packs: archive.packs, decompressor }, instances);
   let comment: string | undefined;
   const store = async (instance: StoredInstance): Promise<SubOperationEnd> => {
     const { sopClassUid, sopInstanceUid } = instance;
@@ -54,7 +56,7 @@ async function get(
     }
     let dataSet: OutgoingDataSet | undefined;
     try {
-      dataSet = await openDataSet({ packs: archive.packs, decompressor }, instance, context.transferSyntaxUid);
+      dataSet = await dataSets.open(instance, context.transferSyntaxUid, exchange.receiving);
       const { transferSyntaxUid } = context;
       const answer = await exchange.store(context, {
         sopClassUid,

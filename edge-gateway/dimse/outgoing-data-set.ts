@@ -22,7 +22,8 @@ import type { Decompressor } from './decompressor.ts';
 import type { AcceptedContext } from './negotiation.ts';
 import type { StoredInstance } from './retrieve-selection.ts';
 
-const WHOLE_BYTES = 4 * 1024 * 1024;
+/** Data sets up to this are read whole before anything is said. */
+export const WHOLE_BYTES = 4 * 1024 * 1024;
 
 const littleEndian: readonly string[] = [EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN];
 const native: readonly string[] = [...littleEndian, EXPLICIT_VR_BIG_ENDIAN];
