@@ -4,7 +4,7 @@
  * come when somebody reads them. A study is asked about once in a while, however many want it.
  */
 import { indexInstances } from '#shared/archive/ingest.ts';
-import { keyPartOf } from '#shared/archive/keys.ts';
+import { keyPartOf, packRefOf } from '#shared/archive/keys.ts';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { InstanceRef, PackRecord, SeriesRef, StudyRef } from '#shared/archive/records.ts';
 import { isUid } from '#shared/dicom/uid.ts';
@@ -52,11 +52,11 @@ export function createStudyHoldings({ index, cloud, line, nowMs, log }: StudyHol
     const names = new Set(known.map(nameOf));
     const unknown = packs.filter((pack) => pack.studyInstanceUid === study && !names.has(nameOf(pack)));
     if (unknown.length === 0) return;
-    const wanted = new Set(unknown.map(({ packId }) => packId));
+    const wanted = new Set(unknown.map(nameOf));
     let instances = 0;
     for (const ref of seriesOf(studyInstanceUid, unknown)) {
       for await (const items of pagesOf(ref)) {
-        const own = items.filter(({ packId }) => wanted.has(packId));
+        const own = items.filter((item) => isOf(item, study) && wanted.has(nameOf(packRefOf(item))));
         await indexInstances(
           index,
           own.map((instance) => instanceFromWire(tenant, instance)),
@@ -112,13 +112,21 @@ export function createStudyHoldings({ index, cloud, line, nowMs, log }: StudyHol
       await adopt(tenant, { studyInstanceUid });
       const request = { studyInstanceUid, seriesInstanceUid, sopInstanceUid, limit: MAX_INSTANCES_PER_PAGE };
       const { items } = await line.ask((signal) => cloud.instances(request, signal));
+      const records = items
+        .filter((item) => isOf(item, keyPartOf(studyInstanceUid)))
+        .map((item) => instanceFromWire(tenant, item));
+      const packs = await Promise.all(records.map((record) => index.getPack(tenant, packRefOf(record))));
+      // Of packs that have their way before them, here or to the cloud, nobody else's word counts.
       await indexInstances(
         index,
-        items.map((instance) => instanceFromWire(tenant, instance)),
+        records.filter((_, i) => packs[i]?.state === 'archived'),
       );
     },
   };
 }
+
+/** What the cloud says of another study than it was asked about is not taken. @param study as in keys */
+const isOf = ({ studyInstanceUid }: WireInstance, study: string): boolean => keyPartOf(studyInstanceUid) === study;
 
 const nameOf = ({ seriesInstanceUid, packId }: SeriesRef & { readonly packId: string }): string =>
   `${seriesInstanceUid} ${packId}`;
