@@ -22,7 +22,7 @@ export interface HttpHostOptions {
   readonly log: Logger;
   /** How long a connection may neither send nor take a byte within a request before it is cut. Default 5 minutes. */
   readonly idleTimeoutMs?: number;
-  /** How often it is looked whether the bodies of requests come fast enough. Default 30 s. */
+  /** How often it is looked whether the bodies of requests come fast enough. Default 60 s. */
   readonly bodyCheckMs?: number;
 }
 
@@ -31,7 +31,7 @@ const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 /** Longer than any answer takes to begin; a peer that stopped reading holds a file open until then. */
 const IDLE_TIMEOUT_MS = 5 * 60_000;
 const MAX_HEADER_BYTES = 32 * 1024;
-const BODY_CHECK_MS = 30_000;
+const BODY_CHECK_MS = 60_000;
 /** A body may be of any size and take any time; one that comes more slowly than over the worst line keeps a place for nothing. */
 const LEAST_BODY_BYTES_PER_SECOND = 1024;
 
@@ -105,18 +105,20 @@ function withBody(request: Request, incoming: IncomingMessage): Request {
 /** Ends connections whose request bodies trickle in, unless it is us who do not take them. */
 function cutTricklingBodies(server: Server, checkMs: number): NodeJS.Timeout {
   const leastBytes = (LEAST_BODY_BYTES_PER_SECOND * checkMs) / 1000;
-  const receivedBytes = new Map<IncomingMessage, number>();
+  /** At the last look, if everything that had come was taken then: only a whole interval of waiting for the sender counts. */
+  const receivedBytes = new Map<IncomingMessage, number | undefined>();
   server.on('request', (request) => {
     if (request.complete) return;
-    receivedBytes.set(request, request.socket.bytesRead);
+    receivedBytes.set(request, undefined);
     request.once('close', () => receivedBytes.delete(request));
   });
   return setInterval(() => {
     for (const [request, before] of receivedBytes) {
       const { bytesRead } = request.socket;
-      receivedBytes.set(request, bytesRead);
+      const isTaken = request.readableLength === 0;
+      receivedBytes.set(request, isTaken ? bytesRead : undefined);
       if (request.complete) receivedBytes.delete(request);
-      else if (bytesRead - before < leastBytes && request.readableLength === 0) request.socket.destroy();
+      else if (isTaken && before !== undefined && bytesRead - before < leastBytes) request.socket.destroy();
     }
   }, checkMs).unref();
 }

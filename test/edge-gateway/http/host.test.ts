@@ -93,15 +93,34 @@ describe('serveHttp', () => {
       clearInterval(drip);
     });
 
+    it('gives it a whole interval before it is judged', async () => {
+      const started = Promise.withResolvers<void>();
+      const service = async (request: Request): Promise<Response> => {
+        started.resolve();
+        return new Response(String((await request.arrayBuffer()).byteLength));
+      };
+      const checkMs = 1000;
+      host = await serveHttp({ host: '127.0.0.1', port: 0, service, log: silentLogger, bodyCheckMs: checkMs });
+      // It begins just before somebody looks, and its bytes come just after that.
+      await new Promise((resolve) => setTimeout(resolve, checkMs * 0.8));
+      const socket = await ask(host.port, post);
+      await started.promise;
+      await new Promise((resolve) => setTimeout(resolve, checkMs * 0.4));
+      socket.write('x'.repeat(1_000_000));
+      const [answer] = (await once(socket, 'data')) as [Buffer];
+      expect(answer.toString()).toMatch(/^HTTP\/1.1 200/);
+      socket.destroy();
+    });
+
     it('waits as long as it is not the sender who makes it slow', async () => {
       const goOn = Promise.withResolvers<void>();
       const service = async (request: Request): Promise<Response> => {
         await goOn.promise;
         return new Response(String((await request.arrayBuffer()).byteLength));
       };
-      host = await serveHttp({ host: '127.0.0.1', port: 0, service, log: silentLogger, bodyCheckMs: 20 });
+      host = await serveHttp({ host: '127.0.0.1', port: 0, service, log: silentLogger, bodyCheckMs: 100 });
       const socket = await ask(host.port, post + 'x'.repeat(1_000_000));
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      await new Promise((resolve) => setTimeout(resolve, 500));
       goOn.resolve();
       const [answer] = (await once(socket, 'data')) as [Buffer];
       expect(answer.toString()).toMatch(/^HTTP\/1.1 200/);
