@@ -121,35 +121,6 @@ describe('a study that another gateway has sent', () => {
       ).toEqual(Buffer.from(instance.dataSet));
   });
 
-  it('does not take the place of what is here while the cloud has not archived it, nor when it is of something else', async () => {
-    const [instance] = makeStudy(1, 1);
-    await open([instance!]);
-    await site.cloud.add([instance!.file]);
-    const [earlier, ours] = site.cloud.packs;
-    // In the cloud's index and not archived: its ingest was broken off half-way.
-    await site.cloud.index.updatePack(site.cloud.tenant, earlier!, ['archived'], { state: 'sealed' });
-    await site.bringHere([ours!]);
-    await site.index.updatePack(tenant, ours!, ['archived'], { state: 'sealed' });
-    await site.recall.archive.index.getVersions(tenant, instance!.ref);
-    expect((await site.index.getInstance(tenant, instance!.ref))?.packId).toBe(ours!.packId);
-    expect((await dataSetOf(await fileOf(instance!))).equals(instance!.dataSet)).toBe(true);
-    // A cloud that answers about another study than it was asked about.
-    const other = makeInstance();
-    await site.cloud.add([other.file]);
-    await site.cloud.index.updatePack(site.cloud.tenant, earlier!, ['sealed'], { state: 'archived' });
-    site.trick = (request, answer) =>
-      new URL(request.url).pathname === '/gateway/instances'
-        ? (async () => {
-            const { items } = (await (await answer()).json()) as { items: object[] };
-            return Response.json({ items: items.map((item) => ({ ...item, ...other.ref })) });
-          })()
-        : undefined;
-    site.nowMs += 3_600_000;
-    await site.recall.archive.index.getStudy(tenant, instance!.ref);
-    await site.recall.archive.index.getVersions(tenant, instance!.ref);
-    expect(await site.index.getVersions(tenant, other.ref)).toEqual([]);
-  });
-
   it('is asked about once, however many want it, and not again for a while', async () => {
     const made = makeStudy(1, 2);
     await open(made);
