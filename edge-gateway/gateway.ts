@@ -13,6 +13,7 @@ import { lockFolder } from './cache/folder-lock.ts';
 import { createPackManifests } from './cache/manifests.ts';
 import { createReceiver, openFolderOf, type Receiver } from './cache/receiver.ts';
 import { createSqliteIndex } from './cache/sqlite-index.ts';
+import { findUnknownPacks } from './cache/unknown-packs.ts';
 import { createCommitmentStore } from './commitment/commitment-store.ts';
 import { startCommitments } from './commitment/commitments.ts';
 import { commitmentPeers } from './commitment/deliveries.ts';
@@ -176,6 +177,15 @@ export async function startGateway(
     isBusy,
     mend: recall,
   });
+  const unknownPacks = findUnknownPacks({
+    tenant,
+    index,
+    packs,
+    root,
+    isBusy,
+    found: uploader.wake,
+    log: log.child({ part: 'cache' }),
+  });
   const dimse = await createDimseServer({
     host,
     port: settings.dicomPort,
@@ -253,6 +263,7 @@ export async function startGateway(
       await web.close();
       await lan.close();
       await recall.close();
+      await unknownPacks.close();
       throughput.close();
       metrics.close();
       await manifests.close();
