@@ -13,6 +13,7 @@ import { isArchiveError } from '#shared/errors.ts';
 import type { Files, OpenFile } from './files.ts';
 import { scanOpenPack } from './open-pack-scan.ts';
 import { mayPass } from './pack-check.ts';
+import { readingOn } from './reading-on.ts';
 
 export interface SalvageOptions {
   readonly tenant: string;
@@ -35,7 +36,6 @@ export interface Salvaged {
 
 const CHUNK_BYTES = 256 * 1024;
 const PAGE = 500;
-const SECTOR_BYTES = 4096;
 
 /** Errors: those of index and disk. */
 export async function salvagePack(options: SalvageOptions, pack: PackRecord, path: string): Promise<Salvaged> {
@@ -45,7 +45,7 @@ export async function salvagePack(options: SalvageOptions, pack: PackRecord, pat
   let refused: string | undefined;
   const file = await openForSalvage(options.files, path);
   try {
-    const scan = file && (await scanOpenPack(file));
+    const scan = file && (await scanOpenPack(readingOn(file)));
     for (const entry of scan?.entries ?? []) {
       if (file === undefined || !here.has(entry.name)) continue;
       const outcome = await restore(options, pack, file, entry);
@@ -93,9 +93,15 @@ async function restore(
   if (packRefOf(same).packId !== pack.packId) return 'kept';
   const { sopClassUid, sopInstanceUid, transferSyntaxUid, dataSetOffsetBytes } = record;
   const sink = receiver.begin({ sopClassUid, sopInstanceUid, transferSyntaxUid, sourceAeTitle });
-  for await (const bytes of chunksOf(file, entry, dataSetOffsetBytes)) await sink.write(bytes);
+  try {
+    for await (const bytes of chunksOf(file, entry, dataSetOffsetBytes)) await sink.write(bytes);
+  } catch (error) {
+    sink.abort();
+    throw error;
+  }
   const outcome = await sink.commit();
-  return outcome.kind === 'refused' ? outcome.reason : 'kept';
+  if (outcome.kind === 'refused') return outcome.reason;
+  return outcome.digest === record.digest ? 'kept' : 'damaged';
 }
 
 interface Inspected {
@@ -122,41 +128,14 @@ async function inspect(
   }
 }
 
-/** Undefined when it is gone. What a failing disk does not give of it reads as zeros: the rest may be intact. */
+/** Undefined when it is gone. */
 async function openForSalvage(files: Files, path: string): Promise<OpenFile | undefined> {
-  let file: OpenFile;
   try {
-    file = await files.open(path, 'read');
+    return await files.open(path, 'read');
   } catch (error) {
     if (mayPass(error)) throw error;
     return undefined;
   }
-  return {
-    write: (buffers, positionBytes) => file.write(buffers, positionBytes),
-    datasync: () => file.datasync(),
-    truncate: (lengthBytes) => file.truncate(lengthBytes),
-    lengthBytes: () => file.lengthBytes(),
-    close: () => file.close(),
-    async read(into, positionBytes) {
-      try {
-        return await file.read(into, positionBytes);
-      } catch (error) {
-        if (mayPass(error)) throw error;
-      }
-      const length = Math.max(0, Math.min(into.length, (await file.lengthBytes()) - positionBytes));
-      for (let at = 0; at < length; ) {
-        // Up to the next border of a sector, so that a bad one costs nothing beside itself.
-        const end = Math.min(length, at + SECTOR_BYTES - ((positionBytes + at) % SECTOR_BYTES));
-        const sector = into.subarray(at, end);
-        await file.read(sector, positionBytes + at).catch((error: unknown) => {
-          if (mayPass(error)) throw error;
-          sector.fill(0);
-        });
-        at = end;
-      }
-      return length;
-    },
-  };
 }
 
 async function* chunksOf(file: OpenFile, entry: PackEntry, fromBytes: number): AsyncGenerator<Uint8Array> {

@@ -20,6 +20,7 @@ import { OpenPack, type PackGround } from './open-pack.ts';
 import { type ScannedPack, scanOpenPack } from './open-pack-scan.ts';
 import { PART_SUFFIX } from './own-pack.ts';
 import type { PackSenders } from './pack-senders.ts';
+import { readingOn } from './reading-on.ts';
 import { markSealed } from './sealing.ts';
 import type { SeriesPacks } from './series-packs.ts';
 
@@ -91,9 +92,12 @@ async function recoverPack(options: RecoveryOptions, packId: string): Promise<Op
   const file = await ground.files.open(path, 'change');
   let taken = false;
   try {
-    const scan = await scanOpenPack(file);
+    const reads = readingOn(file);
+    const scan = await scanOpenPack(reads);
     const first = await firstRecord(options, file, packId, scan);
     const known = first && (await index.getPack(tenant, packRefOf(first)));
+    // What cannot be read may have been acknowledged: it is no torn tail, and the file is not written to any more.
+    if (reads.hasFailed) return { packId, scan, known: known ?? (await filledRecord(options, packId)) };
     if (scan.entries.length === 0) {
       // Nothing is in it that could have been acknowledged, unless something was and is gone.
       const filled = await filledRecord(options, packId);

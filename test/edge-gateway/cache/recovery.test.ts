@@ -17,6 +17,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { crashPoints } from '#edge-gateway/cache/crash-point.ts';
+import { diskFiles, type Files } from '#edge-gateway/cache/files.ts';
 import { openFolderOf } from '#edge-gateway/cache/receiver.ts';
 import { inspectPack } from '#shared/archive/inspect.ts';
 import { packKey } from '#shared/archive/keys.ts';
@@ -289,6 +290,34 @@ describe('damage', () => {
       await using again = await Receiving.start({}, folder);
       expect(again.errors).toEqual([]);
       await expectAllKept(again, made);
+    },
+  );
+
+  it.each([0, 4096])(
+    'that the disk does not give any more (from byte %i) holds up no start, and is no torn tail',
+    async (bad) => {
+      const { folder, made, pack } = await crashed(12, false);
+      const isLost = ({ dataSet }: MadeInstance): boolean => {
+        const at = readFileSync(pack).indexOf(dataSet);
+        return at - 700 < bad + 4096 && at + dataSet.length > bad;
+      };
+      const intact = made.filter((instance) => !isLost(instance));
+      expect(intact.length).toBeGreaterThan(0);
+      expect(intact.length).toBeLessThan(made.length);
+      const open: Files['open'] = async (path, mode) => {
+        const file = await diskFiles.open(path, mode);
+        if (path !== pack) return file;
+        const read: typeof file.read = async (into, at) => {
+          if (at < bad + 4096 && at + into.length > bad) throw Object.assign(new Error('EIO'), { code: 'EIO' });
+          return file.read(into, at);
+        };
+        const lengthBytes = (): Promise<number> => file.lengthBytes();
+        return Object.assign(Object.create(file), { read, lengthBytes, close: () => file.close() });
+      };
+      await using at = await Receiving.start({ files: { ...diskFiles, open } }, folder);
+      expect(at.errors.map(({ msg }) => msg)).toEqual([expect.stringContaining('damaged')]);
+      await expectAllKept(at, intact);
+      expect(readdirSync(join(folder, 'damaged'))).toHaveLength(1);
     },
   );
 });
