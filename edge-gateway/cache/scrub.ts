@@ -207,7 +207,8 @@ export function startScrub(options: ScrubOptions): Scrub {
       suspects.delete(packId);
       if (looked.size >= MAX_SUSPECTS) looked.clear();
       looked.set(packId, performance.now());
-      await check(ref);
+      // What is damaged once more is mended once more, at once.
+      if ((await check(ref)) === 'mended') looked.delete(packId);
     }
     if (performance.now() >= mendAtMs) {
       for (const ref of damagedPacks()) if (ref.isMendable) await check(ref);

@@ -16,31 +16,55 @@ const INSTANCES_PER_ROUND = 60;
 const STOPPED_MS = 5_000;
 const END_MS = 10_000;
 
-/** Lets the kernel end a process for want of memory, by a memory cgroup; undefined where there is none to be had. */
-function tryMemoryGroup(): { starve(pid: number): void; remove(): void } | undefined {
-  const root = '/sys/fs/cgroup';
-  const isSecond = existsSync(join(root, 'cgroup.controllers'));
-  const parent = isSecond ? root : join(root, 'memory');
-  const folder = join(parent, `archipel-test-${process.pid}`);
-  try {
-    if (isSecond && !readFileSync(join(root, 'cgroup.subtree_control'), 'utf8').includes('memory'))
-      throw new Error('there is no memory controller');
-    mkdirSync(folder);
-    const write = (name: string, value: string): void => writeFileSync(join(folder, name), value);
-    // What it has in use is to be counted here from now on; where that cannot be had, what it uses from now on is too much.
-    if (!isSecond) write('memory.move_charge_at_immigrate', '1');
-    return {
-      starve(pid) {
-        write('cgroup.procs', String(pid));
-        if (isSecond) return write('memory.max', '0');
-        const usedBytes = Number(readFileSync(join(folder, 'memory.usage_in_bytes'), 'utf8'));
-        write('memory.limit_in_bytes', String(usedBytes));
-      },
-      remove: () => rmdirSync(folder),
-    };
-  } catch (error) {
-    console.warn(`NOTICE: no memory cgroup on this machine (${(error as Error).message}); SIGKILL in its place`);
-    return undefined;
+/** A memory cgroup in which the kernel ends a process for want of memory. */
+class MemoryGroup implements Disposable {
+  readonly #folder: string;
+  readonly #isSecond = existsSync('/sys/fs/cgroup/cgroup.controllers');
+
+  private constructor() {
+    this.#folder = join('/sys/fs/cgroup', this.#isSecond ? '' : 'memory', `archipel-test-${process.pid}`);
+    mkdirSync(this.#folder);
+  }
+
+  /** Undefined, and a notice, where there is none to be had. */
+  static tryMake(): MemoryGroup | undefined {
+    let group: MemoryGroup | undefined;
+    try {
+      group = new MemoryGroup();
+      group.feed();
+      return group;
+    } catch (error) {
+      console.warn(`NOTICE: no memory cgroup on this machine (${(error as Error).message}); SIGKILL in its place`);
+      group?.[Symbol.dispose]();
+      return undefined;
+    }
+  }
+
+  /** From now on what the process takes is counted here: to be called as soon as it runs. */
+  add(pid: number): void {
+    this.#write('cgroup.procs', String(pid));
+  }
+
+  /** What is in use is all that there is. */
+  starve(): void {
+    const used = readFileSync(join(this.#folder, this.#isSecond ? 'memory.current' : 'memory.usage_in_bytes'), 'utf8');
+    this.#limit(used.trim());
+  }
+
+  feed(): void {
+    this.#limit(this.#isSecond ? 'max' : '-1');
+  }
+
+  #limit(bytes: string): void {
+    this.#write(this.#isSecond ? 'memory.max' : 'memory.limit_in_bytes', bytes);
+  }
+
+  #write(name: string, value: string): void {
+    writeFileSync(join(this.#folder, name), value);
+  }
+
+  [Symbol.dispose](): void {
+    rmdirSync(this.#folder);
   }
 }
 
@@ -49,8 +73,14 @@ describe('signals', () => {
     const seed = seedOfRun();
     const rounds = Math.max(3, Math.min(roundsOfRun(3), 60));
     const chance = chanceOf(seed);
+    using group = MemoryGroup.tryMake();
     await using site = await Site.create();
-    await site.startGateway();
+    const start = async (): Promise<number> => {
+      const listening = site.startGateway();
+      group?.add(site.gateway.pid!);
+      return listening;
+    };
+    await start();
     const modalities = [1, 2].map(
       (number) =>
         new Modality({
@@ -87,16 +117,16 @@ describe('signals', () => {
         await until('the exit code', 5_000, async () => gateway.exitCode !== null || gateway.signalCode !== null);
         expect(gateway.exitCode).toBe(0);
       } else {
-        const group = tryMemoryGroup();
         noteWay(group === undefined ? 'SIGKILL' : 'out of memory');
         if (group === undefined) gateway.kill('SIGKILL');
-        else group.starve(pid);
+        else group.starve();
+        for (const modality of modalities) modality.allow(5);
         await gone([pid], 60_000);
         await until('the signal', 5_000, async () => gateway.signalCode !== null);
         expect(gateway.signalCode).toBe('SIGKILL');
-        group?.remove();
+        group?.feed();
       }
-      restartsMs.push(await site.startGateway());
+      restartsMs.push(await start());
     }
     await Promise.all(modalities.map((modality) => modality.finish()));
     await site.waitUntilDrained(120_000);

@@ -214,6 +214,10 @@ it('looks soon at what somebody stumbled over', async () => {
   await expect.poll(() => readFileSync(pathOf(cache, pack)).equals(good)).toBe(true);
   scrub.suspect(pack);
   await scrub.close();
+  rot(pathOf(cache, pack), 900);
+  scrub.suspect(pack);
+  await expect.poll(() => readFileSync(pathOf(cache, pack)).equals(good)).toBe(true);
+  expect(cloud.asked).toBe(2);
   expect(cloud.asked).toBe(1);
 });
 
