@@ -105,6 +105,7 @@ export async function startGateway(
     clock: Date.now,
     room: cache.room,
     priorities: settings.upload.priorities,
+    isLost: recall.isLost,
     onSealed: (pack) => {
       uploader?.wake(pack);
       manifests.sealed(pack);
@@ -123,6 +124,7 @@ export async function startGateway(
     nowMs: Date.now,
     random: Math.random,
     settings: settings.upload,
+    suspect: cache.suspect,
   });
   const peerBook = createPeerBook(Date.now);
   const metrics = createMetrics();
@@ -150,6 +152,7 @@ export async function startGateway(
     aeTitle: settings.aeTitle,
     peerOf: commitmentPeers(settings.remoteAes, tlsIdentity),
     whenIndexed: receiver.indexed,
+    isLost: recall.isLost,
     nowMs: Date.now,
     random: Math.random,
     log: log.child({ part: 'commitments' }),

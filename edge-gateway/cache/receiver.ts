@@ -50,6 +50,8 @@ export interface ReceiverOptions {
   /** What is to be uploaded before other packs, or after them; the priority of the C-STORE where none fits. */
   readonly priorities?: readonly UploadPriorityRule[];
   readonly onSealed?: (record: PackRecord) => void;
+  /** Whether the cloud does not have an archived pack any more: what was in it is stored anew if it comes again. */
+  readonly isLost?: (pack: PackRecord) => boolean;
   readonly files?: Files;
   readonly crashPoint?: CrashPoint;
 }
@@ -150,7 +152,7 @@ export async function createReceiver(options: ReceiverOptions): Promise<Receiver
     if (pack?.state === 'rejected') return false;
     if ((await store.head(packKey(tenant, record))) !== undefined) return true;
     if ((await files.stat(join(openFolder, `${record.packId}.zip`))) !== undefined) return true;
-    return pack?.state === 'archived';
+    return pack?.state === 'archived' && options.isLost?.(pack) !== true;
   }
 
   const parts: ReceiverParts = {

@@ -23,6 +23,8 @@ export interface CommitmentsOptions {
   readonly mode: CommitmentMode;
   /** How long undecided references are waited for, and how long a decided commitment is tried to be reported. */
   readonly retryHours: number;
+  /** Whether the cloud does not have an archived pack any more. */
+  readonly isLost?: (pack: PackRecord) => boolean;
   /** Ours. */
   readonly aeTitle: string;
   readonly peerOf: (aeTitle: string) => CommitmentPeer | undefined;

@@ -22,6 +22,8 @@ export interface SafekeepingOptions {
   readonly index: ArchiveIndex;
   readonly mode: CommitmentMode;
   readonly disk: Pick<DiskDigest, 'digest'>;
+  /** Whether the cloud does not have an archived pack any more. */
+  readonly isLost?: (pack: PackRecord) => boolean;
   readonly log: Logger;
 }
 
@@ -91,8 +93,10 @@ const refOf = (match: DicomJson): InstanceRef => {
 type Fate = { readonly reason: number } | { readonly packs: readonly ReturnType<typeof packRefOf>[] };
 
 async function fateOf(records: readonly InstanceRecord[], options: SafekeepingOptions): Promise<Fate> {
-  const { index, tenant, mode } = options;
+  const { index, tenant, mode, isLost } = options;
   const packs = await Promise.all(records.map((record) => index.getPack(tenant, packRefOf(record))));
+  if (packs.some((pack) => pack !== undefined && isLost?.(pack) === true))
+    return { reason: FailureReason.ProcessingFailure };
   if (mode === 'edge') {
     for (const [i, record] of records.entries())
       if (!(await isIntact(record, packs[i], options))) return { reason: FailureReason.ProcessingFailure };

@@ -50,6 +50,8 @@ export interface PackFetcher {
   fetchManifest(pack: PackRecord): Promise<void>;
   /** Puts the cloud's bytes in place of those here, which are damaged; nobody reads anything between. Errors: as of `fetch`. */
   mend(pack: PackRecord): Promise<void>;
+  /** Whether the cloud has said, when it was asked last, that it does not have what it had archived: it is safe nowhere. */
+  isLost(pack: Pick<PackRecord, 'packId'>): boolean;
   totals(): FetchTotals;
   /** Ends what is under way and resolves when nothing is. */
   close(): Promise<void>;
@@ -60,6 +62,7 @@ const PARALLEL_MANIFESTS = 4;
 /** Of a download that breaks off or brings wrong bytes. */
 const TRIES = 3;
 const MAX_PREFETCHES = 16;
+const MAX_LOST = 100_000;
 /** Of a manifest as it is stored: that of 65,536 instances takes less. */
 const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
 
@@ -73,6 +76,8 @@ export function createPackFetcher(options: PackFetcherOptions): PackFetcher {
   const manifestQueue = createFetchQueue(PARALLEL_MANIFESTS);
   const totals = { packs: 0, bytes: 0, failures: 0 };
   let incomingBytes = 0;
+  /** By packId. Forgotten by a restart, and found again by whoever reads. */
+  const lostPacks = new Set<string>();
 
   async function grantFor(pack: PackRecord): Promise<Granted> {
     const answer = await line.ask((signal) => cloud.reads(pack, signal));
@@ -121,6 +126,7 @@ export function createPackFetcher(options: PackFetcherOptions): PackFetcher {
       try {
         const { pack: grant, lengthBytes, sha256 } = await grantFor(pack);
         await store(await cloud.open(grant, closing.signal), { lengthBytes, sha256 });
+        lostPacks.delete(packId);
         totals.packs++;
         totals.bytes += lengthBytes;
         const ms = Math.round(performance.now() - startedAtMs);
@@ -137,6 +143,7 @@ export function createPackFetcher(options: PackFetcherOptions): PackFetcher {
 
   /** What was archived is gone: nobody can put that right by asking again. */
   function lost({ packId }: PackRecord, cause: ArchiveError): ArchiveError {
+    if (lostPacks.size < MAX_LOST) lostPacks.add(packId);
     log.error({ packId, err: cause }, 'the cloud does not have a pack that it has archived');
     return new ArchiveError(
       'damaged',
@@ -189,6 +196,7 @@ export function createPackFetcher(options: PackFetcherOptions): PackFetcher {
     },
     fetchManifest: (pack) => manifestQueue.once(manifestKey(pack.tenant, pack), true, () => bringManifest(pack)),
     mend: (pack) => queue.once(`mend ${packKey(pack.tenant, pack)}`, false, () => mendPack(pack)),
+    isLost: ({ packId }) => lostPacks.has(packId),
     totals: () => ({ ...totals }),
     async close() {
       closing.abort();

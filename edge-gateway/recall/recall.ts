@@ -38,6 +38,8 @@ export interface Recall {
   readonly archive: Archive;
   /** The cloud's copy of an archived pack in place of a damaged one here, in the pack's turn. Rejects when that cannot be done now. */
   fetchPack(pack: PackRecord): Promise<void>;
+  /** See PackFetcher. */
+  isLost(pack: Pick<PackRecord, 'packId'>): boolean;
   report(): FetchTotals & { readonly cloudAnswers: boolean };
   /** Ends questions and downloads. */
   close(): Promise<void>;
@@ -61,6 +63,7 @@ export function createRecall(options: RecallOptions): Recall {
       packs: createRecallPacks({ index, disk: packs, reads, fetcher, nowMs }),
     },
     fetchPack: (pack) => fetcher.mend(pack),
+    isLost: fetcher.isLost,
     report: () => ({ ...fetcher.totals(), cloudAnswers: line.isUp }),
     async close() {
       line.close();

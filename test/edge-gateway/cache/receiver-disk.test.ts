@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { diskFiles, type Files, type OpenFile } from '#edge-gateway/cache/files.ts';
+import { packKey } from '#shared/archive/keys.ts';
 import { type MadeInstance, makeInstance } from '#test/support/dicom-factory.ts';
 import { announcementOf, oneSeries, Receiving, TENANT } from './receiving.ts';
 
@@ -269,4 +270,19 @@ describe.skipIf(!isRoot)('a tmpfs of 4 MB', () => {
       spawnSync('umount', [mount]);
     }
   });
+});
+
+it('stores anew what comes again of a pack that the cloud has archived and lost', async () => {
+  let isLost = false;
+  await using at = await Receiving.start({ isLost: () => isLost });
+  const made = await at.stored();
+  await at.receiver.flush();
+  const [pack] = await at.index.listPacks(TENANT, made.ref);
+  await at.index.updatePack(TENANT, pack!, ['sealed'], { state: 'archived', archivedAtMs: 1, evictedAtMs: 2 });
+  await at.store.delete(packKey(TENANT, pack!));
+  expect(await at.send(made)).toMatchObject({ kind: 'duplicate' });
+  isLost = true;
+  expect(await at.send(made)).toMatchObject({ kind: 'stored' });
+  await at.receiver.flush();
+  expect((await at.dataSet(made.ref))?.equals(made.dataSet)).toBe(true);
 });

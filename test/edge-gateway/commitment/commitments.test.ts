@@ -153,24 +153,6 @@ describe('the result of a storage commitment', () => {
     expect(listener.reports[0]?.eventTypeId).toBe(1);
   });
 
-  it('wants every version of an instance safe: whoever sent other bytes under its UIDs means his', async () => {
-    const { ask } = bound(await start());
-    const { fixture } = site!;
-    const [first] = instances;
-    const { sopClassUid } = first!;
-    await fixture.add([makeInstance({ ...first!.ref, sopClassUid, patientName: 'Other^Bytes' }).file]);
-    const versions = await fixture.archive.index.getVersions(fixture.tenant, first!.ref);
-    const flagged = versions.find(({ state }) => state === 'conflict');
-    const at = fixture.packs.findIndex(({ packId }) => packId === flagged?.packId);
-    await changePack(at, { state: 'sent' });
-    await ask([refOf(first!)]);
-    await until('the request to be looked into', 5_000, async () => !(await isPinned(1)));
-    expect(await isPinned(at)).toBe(true);
-    await changePack(at, { state: 'archived' });
-    await reported();
-    expect(listener.reports).toMatchObject([{ eventTypeId: 1, committed: [refOf(first!)] }]);
-  });
-
   it('takes no instance for unknown that was acknowledged before and is not indexed yet', async () => {
     let late: (() => Promise<void>) | undefined;
     const { ask } = bound(await start({ whenIndexed: async () => late?.() }));

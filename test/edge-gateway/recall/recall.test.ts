@@ -160,10 +160,18 @@ describe('what was evicted', () => {
     const [pack] = site.cloud.packs;
     await site.bringHere([pack!]);
     await site.evict([pack!]);
-    await site.cloud.archive.packs.delete(keyOf(pack!).replace(tenant, site.cloud.tenant));
+    const key = keyOf(pack!).replace(tenant, site.cloud.tenant);
+    const bytes = await site.cloud.archive.packs.read(key);
+    await site.cloud.archive.packs.delete(key);
     expect((await fileOf(made[0]!)).status).toBe(500);
     expect(site.gets('.zip')).toBe(1);
     expect((await site.record(pack!))?.evictedAtMs).toBeDefined();
+    expect(site.recall.isLost(pack!)).toBe(true);
+    // It was restored from the bucket's versions.
+    const { sha256 = '', lengthBytes } = (await site.record(pack!))!;
+    await site.cloud.archive.packs.create(key, bytes, { sha256, lengthBytes });
+    expect((await fileOf(made[0]!)).status).toBe(200);
+    expect(site.recall.isLost(pack!)).toBe(false);
   });
 
   it('goes on coming when the one who asked for it has left', async () => {
