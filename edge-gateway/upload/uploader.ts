@@ -34,6 +34,8 @@ export interface UploaderOptions {
   /** 0 (inclusive) to 1 (exclusive). */
   readonly random: () => number;
   readonly settings: Omit<UploadSettings, 'priorities'>;
+  /** A pack was not taken, and not for want of a line: its bytes may have changed on the disk. */
+  readonly suspect?: (pack: PackRecord) => void;
   readonly retryCapMs?: number;
   readonly statusIntervalMs?: number;
   /** After this long in `sent` without word a pack is announced again. */
@@ -180,6 +182,7 @@ export function startUploader(options: UploaderOptions): Uploader {
     resting.set(packId, { failures, untilMs: performance.now() + retryMs(failures, isStat(pack)) });
     if (failures === 1) log.warn({ err: error, packId }, 'a pack could not be uploaded; it will be tried again');
     errors.set('pack', messageOf(error));
+    if (!isArchiveError(error, 'unavailable') && !isArchiveError(error, 'timeout')) options.suspect?.(pack);
     const inRow =
       outage.failures +
       (isArchiveError(error, 'unavailable') || isArchiveError(error, 'timeout') ? 1 : OWN_FAULT_WEIGHT);
@@ -254,6 +257,7 @@ export function startUploader(options: UploaderOptions): Uploader {
     const refused = async (reason: string): Promise<void> => {
       log.error({ packId, reason }, 'the cloud rejected a pack; it stays here');
       await archive.index.updatePack(tenant, pack, ['sealed', 'sent'], { state: 'rejected', reason });
+      options.suspect?.(pack);
     };
     if (answer.kind === 'rejected') return refused(answer.reason);
     // A receipt for other bytes would let ours be evicted: it is no receipt.

@@ -90,6 +90,30 @@ describe('bit rot', () => {
     expect((await site.status()).alarms).toEqual([]);
   });
 
+  it('of what is around the instances costs none of them, though the cloud has none', async () => {
+    const chance = chanceOf(seedOfRun());
+    await using site = await Site.create();
+    await site.startGateway(NO_CLOUD);
+    const acknowledged = await send(site, chance, '1.2.826.0.1.3680043.10.1462.12');
+    await until('all packs to be sealed', 60_000, async () => {
+      const { packs } = await site.status();
+      return packs.open.packs === 0 && packs.sealed.instances === INSTANCES;
+    });
+    await site.killGateway();
+    const path = chance.pick(packsBelow(join(site.edgeFolder, 'packs')));
+    const bytes = readFileSync(path);
+    // In the directory: every instance is as it was, and the pack is not.
+    bytes[bytes.length - 40] = bytes[bytes.length - 40]! ^ 1;
+    writeFileSync(path, bytes);
+    await site.startGateway();
+    await until('all to be archived', 60_000, async () => {
+      const { backlog, packs } = await site.status();
+      return backlog.packs === 0 && packs.archived.instances === INSTANCES;
+    });
+    const verdict = await site.judge(acknowledged);
+    expect(verdict).toEqual({ acknowledged: INSTANCES, lost: [], altered: [], duplicated: [] });
+  });
+
   it('of what the cloud has not is never uploaded as good; the rest goes on, and the alarm says what to send again', async () => {
     const seed = seedOfRun();
     const chance = chanceOf(seed);

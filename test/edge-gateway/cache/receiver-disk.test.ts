@@ -221,6 +221,24 @@ describe('a disk that fails', () => {
     },
   );
 
+  it.each(['small', 'large'] as const)(
+    'that answers a sync it has not done is found out before Success is said (a %s instance)',
+    async (size) => {
+      const files = new FailingFiles();
+      const at = await start(files, { ownPackBytes: 20_000 });
+      const kept = await at.stored();
+      // ext4 that aborts its journal under a sync: the sync says that it is done, and no change of metadata is taken.
+      files.fail = (operation, path) => (operation === 'truncate' && path.endsWith('alive') ? 'EROFS' : undefined);
+      const made = makeInstance(size === 'large' ? { rows: 300, columns: 300 } : {});
+      expect(await at.send(made)).toMatchObject(refusedFor('failed'));
+      expect(at.receiver.totals()).toMatchObject({ fenced: true, fenceReason: expect.stringContaining('EROFS') });
+      files.fail = () => undefined;
+      expect(await at.send(made)).toMatchObject(refusedFor('failed'));
+      await expect.poll(() => at.index.getInstance(TENANT, kept.ref)).toBeDefined();
+      await expectStored(at, [kept]);
+    },
+  );
+
   it('under a large instance refuses it and keeps nothing of it', async () => {
     const files = new FailingFiles();
     const at = await start(files, { ownPackBytes: 20_000 });
