@@ -31,6 +31,14 @@ export function uidIn(json: DicomJson, tag: number): string | undefined {
   return typeof first === 'string' && first !== '' ? first : undefined;
 }
 
+/** (0028,0008); 1 where it says nothing. */
+function numberOfFrames(json: DicomJson): number {
+  const values: unknown = json[tagKey(Tag.NumberOfFrames)]?.Value;
+  const [first]: unknown[] = Array.isArray(values) ? values : [];
+  const count = Number(first ?? 1);
+  return Number.isInteger(count) && count > 0 ? count : 1;
+}
+
 export interface EncodedInstance {
   readonly transferSyntaxUid: string;
   /** Of the data set, in order. */
@@ -65,6 +73,12 @@ export function encodeInstance(json: DicomJson, bulkOf: BulkParts): EncodedInsta
     throw new ArchiveError('unsupported-transfer-syntax', 'The transfer-syntax of a part of bulk data is no UID.');
   }
   const values = parts.map(({ bytes }) => bytes);
+  const frames = numberOfFrames(json);
+  const isOnePiece =
+    parts.length === 1 && (first.type.startsWith('video/') || !transferSyntaxOf(transferSyntaxUid).encapsulated);
+  if (!isOnePiece && parts.length !== frames) {
+    throw new ArchiveError('bad-request', `Of ${frames} frames ${parts.length} came as bulk data; send all of them.`);
+  }
   if (transferSyntaxOf(transferSyntaxUid).encapsulated) {
     return { transferSyntaxUid, pieces: [head, ...encapsulated(values)] };
   }

@@ -229,6 +229,16 @@ describe('metadata and bulk data', () => {
 });
 
 describe('refused', () => {
+  it.each<[string, readonly string[]]>([
+    ['the last', ['p/frames/1', 'p/frames/2']],
+    ['one in the middle', ['p/frames/1', 'p/frames/3']],
+    ['one of those under one name', ['p', 'p']],
+  ])('is an instance of whose frames %s did not come', async (_, locations) => {
+    const { json } = minimal({ '00280008': { vr: 'IS', Value: [3] }, '7FE00010': { vr: 'OB', BulkDataURI: 'p' } });
+    const bulk = locations.map((location) => bulkPart(location, Buffer.alloc(4), 'image/dicom-rle'));
+    expect(await store([jsonPart(json), ...bulk])).toMatchObject({ status: 400, stored: [] });
+  });
+
   it.each<[string, DicomJson]>([
     ['names bulk data that did not come', { '7FE00010': { vr: 'OW', BulkDataURI: 'elsewhere' } }],
     ['has a value that its VR cannot hold', { '00280010': { vr: 'US', Value: ['many'] } }],
