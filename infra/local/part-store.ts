@@ -67,6 +67,13 @@ export function createPartStore({ folder, packs, urls, arrived, nowMs, log }: Pa
     }
   }
 
+  /** Whoever announced one object has no say in the upload of another: its name can be worked out from the key. */
+  async function readOf(key: string, uploadId: string): Promise<Upload> {
+    const upload = await read(uploadId);
+    if (upload.key !== key) throw noUpload();
+    return upload;
+  }
+
   async function begin(key: string, wanted: { lengthBytes: number; partBytes: number }) {
     if ((await packs.head(key)) !== undefined) {
       await arrived({ key });
@@ -85,8 +92,7 @@ export function createPartStore({ folder, packs, urls, arrived, nowMs, log }: Pa
     return { uploadId, partBytes: wanted.partBytes };
   }
 
-  async function list(_key: string, uploadId: string): Promise<Map<number, string>> {
-    await read(uploadId);
+  async function markersOf(uploadId: string): Promise<Map<number, string>> {
     const found = new Map<number, string>();
     for (const name of await readdir(partsOf(uploadId))) {
       const [, number, sha256] = marker.exec(name) ?? [];
@@ -105,7 +111,7 @@ export function createPartStore({ folder, packs, urls, arrived, nowMs, log }: Pa
     const offsetBytes = (partNumber - 1) * partBytes;
     if (expected.lengthBytes !== Math.min(partBytes, lengthBytes - offsetBytes))
       throw new ArchiveError('conflict', 'The part has not the length of its place in the object.');
-    const known = (await list('', uploadId)).get(partNumber);
+    const known = (await markersOf(uploadId)).get(partNumber);
     if (known === expected.sha256) return;
     if (known !== undefined) throw new ArchiveError('conflict', 'This part is there already with other bytes.');
     const file = await diskFiles.open(join(folderOf(uploadId), 'data'), 'change');
@@ -141,9 +147,16 @@ export function createPartStore({ folder, packs, urls, arrived, nowMs, log }: Pa
 
   return {
     begin,
-    list,
-    grantPart: async (_key, uploadId, partNumber, expected) =>
-      urls.signPut(`uploads/${uploadId}/${partNumber}`, expected),
+
+    async list(key, uploadId) {
+      await readOf(key, uploadId);
+      return markersOf(uploadId);
+    },
+
+    async grantPart(key, uploadId, partNumber, expected) {
+      await readOf(key, uploadId);
+      return urls.signPut(`uploads/${uploadId}/${partNumber}`, expected);
+    },
 
     async put(key, body, expected) {
       const [, uploadId, number] = partKey.exec(key) ?? [];
@@ -170,7 +183,7 @@ export function createPartStore({ folder, packs, urls, arrived, nowMs, log }: Pa
     },
 
     async complete(key, uploadId) {
-      const { lengthBytes } = await read(uploadId);
+      const { lengthBytes } = await readOf(key, uploadId);
       const path = join(folderOf(uploadId), 'data');
       if ((await diskFiles.stat(path))?.lengthBytes !== lengthBytes)
         throw new ArchiveError('conflict', 'The parts do not make up the object; announce the pack again.');

@@ -181,6 +181,20 @@ describe('an upload in parts', () => {
     expect((await ask(uploadId)).map(({ kind }) => kind)).toEqual(['confirmed', 'put', 'put']);
   });
 
+  it('is no concern of who announced another pack, however well it knows its name', async () => {
+    const uploadId = await begin();
+    await putAll(uploadId);
+    const other = { ...ref, packId: '0197a000-0000-7000-8000-000000000002' };
+    expect((await post('/gateway/uploads', { packs: [{ ...pack, ...other }], multipart })).status).toBe(200);
+    const wanted = { ...other, uploadId, partBytes: MIN_PART_BYTES, parts: named };
+    expect((await post('/gateway/uploads/parts', wanted)).status).toBe(404);
+    const ended = { ...other, uploadId, partCount: 3, partsSha256 };
+    expect((await post('/gateway/uploads/complete', ended)).status).toBe(404);
+    await expect(parts.complete(packKey(tenant, other), uploadId, [])).rejects.toMatchObject({ code: 'not-found' });
+    expect((await complete(uploadId)).status).toBe(200);
+    expect(readFileSync(packs.pathOf(packKey(tenant, ref))).equals(bytes)).toBe(true);
+  });
+
   it('is told to ingest by the next start, when a crash came between object and event', async () => {
     const uploadId = await begin();
     await putAll(uploadId);
