@@ -14,10 +14,20 @@ import { codingProblem } from './store-request.ts';
 
 /** As objects metadata take many times their length. */
 const maximumMetadataBytes = 8 * 1024 * 1024;
+/** Brackets, braces and commas of the metadata: what they cost to parse and to encode, which nothing else can be done meanwhile. */
+const maximumMetadataMarks = 1_000_000;
+/** As objects, of metadata that are nothing but marks. */
+const bytesOfMark = 64;
 /** Of all requests together. What is larger is sent as application/dicom, which is not held. */
 const maximumHeldBytes = 128 * 1024 * 1024;
+/** What the instances of a request may name of it together; more is some bytes named again and again. */
+const maximumNamedBytes = 4 * maximumHeldBytes;
 /** So much is handed on at once. */
 const pieceBytes = 64 * 1024;
+
+const COMMA = 0x2c;
+const BRACE = 0x7b;
+const BRACKET = 0x5b;
 
 /** What requests hold while they are read: one for all of a service. */
 export class HeldBodies {
@@ -42,6 +52,13 @@ export class HeldBodies {
   }
 }
 
+export interface MetadataOptions {
+  /** Against which a BulkDataURI or a Content-Location that is a path is read. */
+  readonly baseUrl: string;
+  readonly held: HeldBodies;
+  readonly maximumInstances: number;
+}
+
 /**
  * Reads all parts, then hands on the instances one by one. Errors: `bad-request` for what is no metadata, `too-large`, `unavailable`,
  * `unsupported-media-type`, and those of the parts: nothing is stored then.
@@ -50,14 +67,22 @@ export async function* receiveMetadata(
   receiver: InstanceReceiver,
   studyInstanceUid: string | undefined,
   parts: AsyncIterable<IncomingPart>,
-  baseUrl: string,
-  held: HeldBodies,
+  { baseUrl, held, maximumInstances }: MetadataOptions,
 ): AsyncGenerator<{ report: Promise<StoreReport> }, void, undefined> {
   const body = new HeldBody(held, baseUrl);
   try {
-    for await (const part of parts) await body.add(part);
+    for await (const part of parts) {
+      await body.add(part);
+      if ((body.metadata?.length ?? 0) > maximumInstances) {
+        throw new ArchiveError(
+          'limit-exceeded',
+          `The metadata are of more than ${maximumInstances} instances; send the rest in another request.`,
+          { maximumInstances },
+        );
+      }
+    }
     for (const json of body.metadata ?? []) {
-      const report = receiveOne(receiver, studyInstanceUid, json, (uri) => body.bulkOf(uri));
+      const report = receiveOne(receiver, studyInstanceUid, json, body.bulkOfOne());
       yield { report };
       await report;
     }
@@ -74,6 +99,7 @@ class HeldBody {
   readonly #baseUrl: string;
   readonly #bulk = new Map<string, BulkPart[]>();
   #bytes = 0;
+  #namedBytes = 0;
 
   constructor(held: HeldBodies, baseUrl: string) {
     this.#held = held;
@@ -88,7 +114,13 @@ class HeldBody {
       if (media?.type !== 'application/dicom+json' && media?.type !== 'application/json') {
         throw new ArchiveError('bad-request', 'The first part must be the metadata, as application/dicom+json.');
       }
-      this.metadata = parseMetadata(await this.#gather(body, maximumMetadataBytes));
+      const bytes = await this.#gather(body, maximumMetadataBytes);
+      const marks = marksIn(bytes);
+      if (marks > maximumMetadataMarks) {
+        throw new ArchiveError('too-large', 'The metadata of a request have too many values; send fewer instances.');
+      }
+      this.#take(marks * bytesOfMark);
+      this.metadata = parseMetadata(bytes);
       return;
     }
     const location = headers.get('content-location');
@@ -109,8 +141,24 @@ class HeldBody {
     else others.push(part);
   }
 
+  /** For one instance: each part is the value of one element, so that few bytes cannot become many. */
+  bulkOfOne(): BulkParts {
+    const named = new Set<BulkPart>();
+    return (uri) => {
+      const parts = this.#bulkOf(uri);
+      for (const part of parts) {
+        this.#namedBytes += part.bytes.length;
+        if (named.has(part) || this.#namedBytes > maximumNamedBytes) {
+          throw new ArchiveError('limit-exceeded', 'The metadata name the same bulk data again and again.');
+        }
+        named.add(part);
+      }
+      return parts;
+    };
+  }
+
   /** Parts of that name in the order they came, or `…/frames/1` and on. */
-  bulkOf(uri: string): readonly BulkPart[] {
+  #bulkOf(uri: string): readonly BulkPart[] {
     const href = this.#hrefOf(uri);
     const whole = this.#bulk.get(href);
     if (whole !== undefined) return whole;
@@ -141,11 +189,15 @@ class HeldBody {
       if (lengthBytes > limitBytes) {
         throw new ArchiveError('too-large', `The metadata of a request may have ${limitBytes} bytes at most.`);
       }
-      this.#held.take(bytes.length, this.#bytes);
-      this.#bytes += bytes.length;
+      this.#take(bytes.length);
       pieces.add(bytes);
     }
     return pieces.joined();
+  }
+
+  #take(lengthBytes: number): void {
+    this.#held.take(lengthBytes, this.#bytes);
+    this.#bytes += lengthBytes;
   }
 }
 
@@ -180,6 +232,13 @@ class Pieces {
     this.#block = this.#block.subarray(this.#filledBytes);
     this.#filledBytes = 0;
   }
+}
+
+/** Also those within strings, which are few. */
+function marksIn(bytes: Uint8Array): number {
+  let count = 0;
+  for (const byte of bytes) if (byte === COMMA || byte === BRACE || byte === BRACKET) count++;
+  return count;
 }
 
 function parseMetadata(bytes: Uint8Array): readonly DicomJson[] {

@@ -90,7 +90,11 @@ function reportsOf(options: Storing, context: Context, within: StudyRef | undefi
   const { kind, parts } = readStoreRequest(request, options.maximumParts);
   const studyInstanceUid = within?.studyInstanceUid;
   if (kind === 'dicom') return receiveFiles(options.receiver, studyInstanceUid, parts);
-  return receiveMetadata(options.receiver, studyInstanceUid, parts, request.url, options.held);
+  return receiveMetadata(options.receiver, studyInstanceUid, parts, {
+    baseUrl: request.url,
+    held: options.held,
+    maximumInstances: options.maximumParts,
+  });
 }
 
 async function* receiveFiles(

@@ -276,6 +276,8 @@ describe('refused', () => {
       () => [good(), { headers: { 'Content-Encoding': 'gzip', 'Content-Location': 'x' }, body: Buffer.alloc(1) }],
     ],
     ['8 MiB of metadata', 413, () => [{ ...good(), body: Buffer.alloc(8 * MIB + 1, ' ') }]],
+    ['more instances than parts may come', 400, () => [jsonPart(Array.from({ length: 10_001 }, () => ({})))]],
+    ['values without end', 413, () => [{ ...good(), body: Buffer.from(`[${'{},'.repeat(600_000)}{}]`) }]],
   ])('is a body of %s', async (_, status, parts) => {
     const response = await post(service, '/studies', multipartOf(parts()), { 'content-type': multipartJson });
     expect(response.status).toBe(status);
@@ -286,6 +288,19 @@ describe('refused', () => {
     const text = JSON.stringify(minimal().json).replace('{', `{${nested},`);
     const part = { headers: { 'Content-Type': 'application/dicom+json' }, body: Buffer.from(text) };
     expect((await store([part])).status).toBe(400);
+  });
+
+  it('is a part that is the value of many elements: few bytes would become many', async () => {
+    const documents = Array.from({ length: 40 }, (_, i) => [`0009${(0x1000 + i).toString(16)}`, i] as const);
+    const json = (uriOf: (i: number) => string): DicomJson =>
+      minimal({
+        '00090010': { vr: 'LO', Value: ['ARCHIPEL'] },
+        ...Object.fromEntries(documents.map(([tag, i]) => [tag, { vr: 'OB', BulkDataURI: uriOf(i) }] as const)),
+      }).json;
+    const again = await store([jsonPart(json((i) => `./${'a/../'.repeat(i)}x`)), bulkPart('x', Buffer.alloc(MIB))]);
+    expect([again.status, again.stored]).toEqual([400, []]);
+    const each = documents.map(([, i]) => bulkPart(`x${i}`, Buffer.alloc(10)));
+    expect((await store([jsonPart(json((i) => `x${i}`)), ...each])).status).toBe(200);
   });
 
   it('is more than is held, and what was held is given back', async () => {
