@@ -22,6 +22,8 @@ export interface HttpHostOptions {
   readonly log: Logger;
   /** How long a connection may neither send nor take a byte within a request before it is cut. Default 5 minutes. */
   readonly idleTimeoutMs?: number;
+  /** Connections at once; what comes beyond is cut. Default 1,024. */
+  readonly maxConnections?: number;
   /** How often it is looked whether the bodies of requests come fast enough. Default 60 s. */
   readonly bodyCheckMs?: number;
 }
@@ -32,12 +34,15 @@ const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 const IDLE_TIMEOUT_MS = 5 * 60_000;
 const MAX_HEADER_BYTES = 32 * 1024;
 const BODY_CHECK_MS = 60_000;
+/** More than a hospital's viewers open. Each may hold a file open, and DICOM and the disk need some as well. */
+const MAX_CONNECTIONS = 1_024;
 /** A body may be of any size and take any time; one that comes more slowly than over the worst line keeps a place for nothing. */
 const LEAST_BODY_BYTES_PER_SECOND = 1024;
 
 /** Rejects with the system's error (EADDRINUSE, EACCES) when it cannot listen. */
 export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
-  const { host, port, service, log, idleTimeoutMs = IDLE_TIMEOUT_MS, bodyCheckMs = BODY_CHECK_MS } = options;
+  const { host, port, service, log } = options;
+  const { idleTimeoutMs = IDLE_TIMEOUT_MS, bodyCheckMs = BODY_CHECK_MS, maxConnections = MAX_CONNECTIONS } = options;
   const fetch = async (request: Request, environment: { readonly incoming: unknown }): Promise<Response> => {
     try {
       // HTTP/2, which the adapter knows as well, is not served here.
@@ -58,6 +63,7 @@ export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
     },
   }) as Server;
   server.setTimeout(idleTimeoutMs);
+  server.maxConnections = maxConnections;
   const bodyWatch = cutTricklingBodies(server, bodyCheckMs);
   server.on('clientError', (_error, socket) => {
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');

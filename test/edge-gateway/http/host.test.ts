@@ -77,6 +77,25 @@ describe('serveHttp', () => {
     await letGo;
   });
 
+  it('cuts connections beyond so many, and takes others again when those have gone', async () => {
+    const service = async (): Promise<Response> => new Response('here');
+    host = await serveHttp({ host: '127.0.0.1', port: 0, service, log: silentLogger, maxConnections: 2 });
+    const hello = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n';
+    const idle = [await ask(host.port, hello), await ask(host.port, hello)];
+    for (const socket of idle) await once(socket, 'data');
+    const third = await ask(host.port, hello);
+    await once(third, 'close');
+    expect(third.bytesRead).toBe(0);
+    for (const socket of idle) socket.destroy();
+    // It is noticed when their ends have come.
+    for (;;) {
+      const later = await ask(host.port, hello);
+      await Promise.race([once(later, 'data'), once(later, 'close')]);
+      later.destroy();
+      if (later.bytesRead > 0) break;
+    }
+  });
+
   describe('with an upload of any length', () => {
     const post = 'POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n';
 
