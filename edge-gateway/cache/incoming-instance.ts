@@ -61,7 +61,11 @@ export class IncomingSink implements InstanceSink, Holder {
     this.#incoming = incoming;
     this.#reader = new InstanceReader({ transferSyntaxUid: incoming.transferSyntaxUid });
     this.#collector = new ByteCollector(parts.blocks, (bytes, block) => this.#absorb(bytes, block));
-    this.#findPrefix(incoming.sopClassUid, incoming.sopInstanceUid);
+    try {
+      this.#findPrefix(incoming.sopClassUid, incoming.sopInstanceUid);
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   write(bytes: Uint8Array): void | Promise<void> {
@@ -377,7 +381,8 @@ export class IncomingSink implements InstanceSink, Holder {
 
   #refuse(error: unknown): Outcome {
     const { log } = this.#parts;
-    const { sopInstanceUid, transferSyntaxUid } = this.#incoming;
+    const { transferSyntaxUid } = this.#incoming;
+    const sopInstanceUid = this.#incoming.sopInstanceUid?.slice(0, 64);
     if (!isArchiveError(error)) {
       log.error({ err: error, sopInstanceUid }, 'storing an instance failed unexpectedly');
       return {

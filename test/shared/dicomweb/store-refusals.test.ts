@@ -73,6 +73,18 @@ describe('a part that is no instance', () => {
     expect(answer).toMatchObject({ status: 400, failed: [[CT_IMAGE_STORAGE, undefined, 0xc000]] });
   });
 
+  it('whose UID is longer than File Meta can say is refused, and those behind it are stored', async () => {
+    const transferSyntaxUid = '1.2.840.10008.1.2'; // of implicit VR: a UID in it may have any length
+    const made = makeInstance({ transferSyntaxUid, sopInstanceUid: '1'.repeat(70_000) });
+    const other = makeInstance();
+    at.log.length = 0;
+    const answer = await store([{ headers: { 'Content-Type': 'application/dicom' }, body: made.dataSet }, other.file]);
+    expect(answer).toMatchObject({ status: 202, stored: [storedItem(other)] });
+    expect(answer.failed.length + answer.unknown.length).toBe(1);
+    // What a sender puts in place of a UID does not fill the log.
+    expect(JSON.stringify(at.log).length).toBeLessThan(5_000);
+  });
+
   it('that names a transfer syntax with more than a UID is refused', async () => {
     const made = makeInstance({ transferSyntaxUid: 'Doe^John' });
     expect(await store([made.file])).toMatchObject({ status: 409, failed: [failedItem(made, 0xc122)] });
