@@ -4,6 +4,7 @@
  * data sets it knows nothing: that is decompressed-data-set.ts.
  */
 import { createByteBudget } from '#shared/dicomweb/byte-budget.ts';
+import { ArchiveError } from '#shared/errors.ts';
 import type { NativeFrame, NativeRequest } from '#shared/imaging/native-cells.ts';
 import { createRenderPool } from '#shared/imaging/render-pool.ts';
 
@@ -17,7 +18,7 @@ export interface FrameOnItsWay {
 export interface Decompressor {
   /**
    * Begins to decode a frame that `read` brings. What it rejects with: errors of `read`; ArchiveError `cannot-render`, `timeout`,
-   * `unavailable`.
+   * `unavailable`. One that takes more than a thread may is not even read.
    * @param heldBytes that it will take, compressed and native together
    */
   begin(heldBytes: number, read: () => Promise<NativeRequest>): FrameOnItsWay;
@@ -51,6 +52,12 @@ export function createDecompressor(options: DecompressorOptions = {}): Decompres
       let isReleased = false;
       // Whoever stops half-way does not wait for the frame after.
       native.promise.catch(() => {});
+      if (heldBytes > FRAME_MEMORY_MB * MIB) {
+        native.reject(
+          new ArchiveError('cannot-render', 'The frame is too large to be decompressed here.', { heldBytes }),
+        );
+        return { native: native.promise, release: () => {} };
+      }
       budget
         .hold(heldBytes, async () => {
           if (isReleased) return;
