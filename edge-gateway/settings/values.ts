@@ -45,7 +45,12 @@ export const addressRange = text('must be an address or a range such as "10.1.0.
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128));
 });
 
-export const absolutePath = text('must be an absolute path', (value) => isAbsolute(value) && !value.includes('\0'));
+/** The installer writes the data folder into a unit file: of a line end in it, another setting would be made there. */
+export const absolutePath = text(
+  'must be an absolute path without quotes and control characters',
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: what is meant
+  (value) => isAbsolute(value) && !/[\x00-\x1f"\x7f]/.test(value),
+);
 
 export const httpUrl = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' });
 

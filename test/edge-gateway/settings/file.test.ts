@@ -126,6 +126,8 @@ describe('a settings file', () => {
     ['[[upload.hours]]\nfrom = "08:00"\nto = "08:00"', 'line 3: upload.hours[1].to is "08:00"; it must not be'],
     ['cache = 3', 'line 1: cache is 3; it must be a table'],
     ['dataFolder = "relative"', 'dataFolder is "relative"; it must be an absolute path'],
+    ['dataFolder = "/data\\nUser=root"', 'it must be an absolute path without quotes and control characters'],
+    ['dataFolder = "/data\\u0000"', 'it must be an absolute path without quotes and control characters'],
     ['calledAeTitles = []', 'it must be "any" or a list'],
     [
       '[dicomTls]\nkeyFile = "/nowhere/k"\ncertificateFile = "/nowhere/c"',
