@@ -12,7 +12,7 @@ export interface CloudLineOptions {
   readonly log: Logger;
   /** How long a question may take. Default 2 s. */
   readonly waitMs?: number;
-  /** Until the first probe; doubled up to half a minute. Default 1 s. */
+  /** Until the first probe, which is made at once where a question was late; doubled up to half a minute. Default 1 s. */
   readonly firstProbeMs?: number;
 }
 
@@ -42,8 +42,11 @@ export function createCloudLine({
   let isUp = true;
   let timer: NodeJS.Timeout | undefined;
 
-  async function within<T>(question: (signal: AbortSignal) => Promise<T>, waitMs: number): Promise<T> {
-    const late = new AbortController();
+  async function within<T>(
+    question: (signal: AbortSignal) => Promise<T>,
+    waitMs: number,
+    late = new AbortController(),
+  ): Promise<T> {
     const clock = setTimeout(() => late.abort(), waitMs);
     try {
       return await question(AbortSignal.any([late.signal, closing.signal]));
@@ -52,11 +55,13 @@ export function createCloudLine({
     }
   }
 
-  function goDown(error: unknown): void {
+  function goDown(error: unknown, isLate: boolean): void {
     if (!isUp || closing.signal.aborted) return;
     isUp = false;
     log.warn({ err: error }, 'the cloud does not answer in time: what is not cached cannot be had until it does');
-    probeAfter(firstProbeMs);
+    // Late may be a heavy question alone, which anybody may ask: a light one tells at once, before others have to do without.
+    if (isLate) void look(firstProbeMs);
+    else probeAfter(firstProbeMs);
   }
 
   function probeAfter(pauseMs: number): void {
@@ -86,11 +91,12 @@ export function createCloudLine({
     },
     async ask(question, waitMs = usualWaitMs) {
       if (!isUp || closing.signal.aborted) throw away();
+      const late = new AbortController();
       try {
-        return await within(question, waitMs);
+        return await within(question, waitMs, late);
       } catch (error) {
         if (isArchiveError(error) && error.code !== 'unavailable') throw error;
-        goDown(error);
+        goDown(error, late.signal.aborted);
         throw away(error);
       }
     },

@@ -42,6 +42,12 @@ describe('the line to the cloud', () => {
     expect(await line.ask(async () => 7)).toBe(7);
   });
 
+  it('comes back at once when only the question was heavy', async () => {
+    line = createCloudLine({ probe: async () => {}, log: silentLogger, waitMs: 10, firstProbeMs: 3_600_000 });
+    await expect(line.ask(untilAborted)).rejects.toMatchObject(unavailable);
+    await until('the line to be up', 5_000, async () => line.isUp);
+  });
+
   it('holds when the cloud answers no', async () => {
     open(never);
     await expect(line.ask(() => Promise.reject(new ArchiveError('too-large', 'too broad')))).rejects.toMatchObject({
