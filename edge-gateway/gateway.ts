@@ -176,7 +176,7 @@ export async function startGateway(
   await cache.start({
     receiver,
     pins: [commitments.isPinned, router.isPinned],
-    wantManifest: manifests.sealed,
+    wantManifest: manifests.want,
     isBusy,
     mend: recall,
   });

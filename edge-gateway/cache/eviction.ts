@@ -34,7 +34,7 @@ export interface EvictionOptions {
   /** A pack that was not needed for longer goes. */
   readonly retentionMs: number;
   readonly pins: readonly Pin[];
-  /** A pack has no manifest yet and is not evicted before it has: metadata could not be had without its bytes. */
+  /** A pack has no manifest yet and is not evicted before it has: metadata could not be had without its bytes. It is to have one now. */
   readonly wantManifest: (pack: PackRef) => void;
   readonly log: Logger;
   readonly crashPoint?: CrashPoint;
@@ -60,6 +60,9 @@ const TICK_MS = 2_000;
 const AGE_MS = 10 * 60_000;
 /** When nothing could be evicted and nothing has changed since, the next try is after so long. */
 const FRUITLESS_MS = 30_000;
+/** For so many walks it is waited for a manifest, before others go in the place of its pack. */
+const HOPEFUL_WALKS = 5;
+const MAX_HOPES = 10_000;
 const PAGE = 64;
 /** A crash leaves one file that was marked last; others mark packs as well that never were here. */
 const LAST_MARKS = 500;
@@ -76,6 +79,8 @@ export async function startEviction(options: EvictionOptions): Promise<Eviction>
   const gone = { packs: 0, bytes: 0 };
   let closed = false;
   let lastMarkMs = 0;
+  /** In how many walks the manifest of a pack was wanted. */
+  const hopes = new Map<string, number>();
   /** Rounds, one after the other. */
   let rounds: Promise<unknown> = Promise.resolve();
 
@@ -110,21 +115,21 @@ export async function startEviction(options: EvictionOptions): Promise<Eviction>
     return false;
   }
 
-  function evict(candidate: PackRecord): Promise<boolean> {
+  function evict(candidate: PackRecord): Promise<'evicted' | 'kept' | 'wanted'> {
     return turns.inTurn(candidate, async () => {
       const pack = await index.getPack(tenant, candidate);
-      if (pack?.state !== 'archived' || pack.evictedAtMs !== undefined || (await isPinned(pack))) return false;
+      if (pack?.state !== 'archived' || pack.evictedAtMs !== undefined || (await isPinned(pack))) return 'kept';
       if ((await packs.head(manifestKey(tenant, pack))) === undefined) {
         wantManifest(pack);
-        return false;
+        return 'wanted';
       }
       const marked = await index.updatePack(tenant, pack, ['archived'], { evictedAtMs: nextMarkMs() });
-      if (marked === undefined) return false;
+      if (marked === undefined) return 'kept';
       crashPoint('after-evicted-mark');
       try {
         if (await isPinned(marked)) {
           await unmark(marked);
-          return false;
+          return 'kept';
         }
         await packs.delete(packKey(tenant, pack));
       } catch (error) {
@@ -132,30 +137,47 @@ export async function startEviction(options: EvictionOptions): Promise<Eviction>
         throw error;
       }
       crashPoint('after-evicted-delete');
-      return true;
+      return 'evicted';
     });
+  }
+
+  /** Whether a manifest that is wanted may be expected soon; one that cannot be made must not keep others from going. */
+  function isHoped({ packId }: PackRecord): boolean {
+    if (hopes.size >= MAX_HOPES) hopes.clear();
+    const walks = (hopes.get(packId) ?? 0) + 1;
+    hopes.set(packId, walks);
+    return walks <= HOPEFUL_WALKS;
   }
 
   const unmark = (pack: PackRecord): Promise<unknown> =>
     index.updatePack(tenant, pack, ['archived'], { evictedAtMs: undefined });
 
-  /** Evicts what has grown old, and of the rest as much as is needed; answers how many bytes went. */
-  async function walk(need: Need): Promise<number> {
+  /**
+   * Evicts what has grown old, and of the rest as much as is needed; answers how many bytes went, and how many will be able to
+   * go as soon as their manifests are there.
+   */
+  async function walk(need: Need): Promise<{ readonly freedBytes: number; readonly wantedBytes: number }> {
     const freed = { packs: 0, bytes: 0 };
+    const wanted = { packs: 0, bytes: 0 };
+    const done = () => ({ freedBytes: freed.bytes, wantedBytes: wanted.bytes });
     let after: string | undefined;
     try {
       do {
         const page = await index.leastRecentlyUsed(tenant, { limit: PAGE, ...(after === undefined ? {} : { after }) });
         for (const pack of page.items) {
           const isOld = clock.nowMs() - lastUsedMs(pack) > retentionMs;
-          if (closed || (!isOld && freed.bytes >= need.bytes && freed.packs >= need.files)) return freed.bytes;
-          if (!(await evict(pack))) continue;
-          freed.packs++;
-          freed.bytes += pack.lengthBytes;
+          const isEnough = freed.bytes + wanted.bytes >= need.bytes && freed.packs + wanted.packs >= need.files;
+          if (closed || (!isOld && isEnough)) return done();
+          const end = await evict(pack);
+          if (end === 'kept') continue;
+          if (end === 'wanted' && !isHoped(pack)) continue;
+          const sum = end === 'evicted' ? freed : wanted;
+          sum.packs++;
+          sum.bytes += pack.lengthBytes;
         }
         after = page.next;
       } while (after !== undefined);
-      return freed.bytes;
+      return done();
     } finally {
       gone.packs += freed.packs;
       gone.bytes += freed.bytes;
@@ -185,9 +207,10 @@ export async function startEviction(options: EvictionOptions): Promise<Eviction>
     if (nowMs < looksAgainAtMs) {
       if (!isShort || (await index.cacheTotals(tenant)).evictable.packs === seenPacks) return;
     }
-    const freedBytes = await inLine(() => walk(need));
-    looksAgainAtMs = performance.now() + (isShort && freedBytes === 0 ? FRUITLESS_MS : AGE_MS);
-    seenPacks = isShort && freedBytes === 0 ? (await index.cacheTotals(tenant)).evictable.packs : -1;
+    const { freedBytes, wantedBytes } = await inLine(() => walk(need));
+    const isFruitless = isShort && freedBytes + wantedBytes === 0;
+    looksAgainAtMs = performance.now() + (isFruitless ? FRUITLESS_MS : AGE_MS);
+    seenPacks = isFruitless ? (await index.cacheTotals(tenant)).evictable.packs : -1;
   }
 
   function plan(): void {
@@ -219,7 +242,7 @@ export async function startEviction(options: EvictionOptions): Promise<Eviction>
       const freed = await inLine(() =>
         walk({ bytes: Math.max(0, bytes + evictBelowBytes - room.freeBytes), files: 0 }),
       );
-      return freed > 0 && (await room.hasRoom(bytes));
+      return freed.freedBytes > 0 && (await room.hasRoom(bytes));
     },
     run: () => inLine(async () => void (await walk(await room.shortage()))),
     totals: () => ({ ...gone }),

@@ -1,7 +1,8 @@
 /**
  * Stores the manifests of sealed packs, one after the other, in a thread of lowest priority, while nothing arrives. Nobody
- * waits for it: until a pack has its manifest, its instances are served by inspecting them one by one (manifests.ts). What
- * is in line when the gateway ends is found again when somebody reads the pack.
+ * waits for it: until a pack has its manifest, its instances are served by inspecting them one by one (manifests.ts). Only
+ * eviction does, when the disk is short: what it wants is made first, and also while instances arrive, which would else
+ * be refused for want of room. What is in line when the gateway ends is found again when somebody reads the pack.
  */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -36,8 +37,10 @@ const YOUNG_GENERATION_MB = 2;
 export class ManifestBuilder {
   readonly #options: ManifestBuilderOptions;
   readonly #waiting = new Map<string, PackRef>();
+  readonly #urgent = new Map<string, PackRef>();
   #running: Promise<void> | undefined;
-  #wake: (() => void) | undefined;
+  #endPause: (() => void) | undefined;
+  #endBuild: (() => void) | undefined;
   #closed = false;
   readonly #swept: Promise<void>;
 
@@ -55,6 +58,15 @@ export class ManifestBuilder {
     this.#start();
   }
 
+  /** Puts a pack before all others, to be done whoever sends. */
+  want(pack: PackRef): void {
+    if (this.#closed || this.#urgent.size >= MAX_WAITING) return;
+    const ref = packRefOf(pack);
+    this.#urgent.set(ref.packId, ref);
+    this.#endPause?.();
+    this.#start();
+  }
+
   /** Resolves when the line is empty. */
   async idle(): Promise<void> {
     await this.#swept;
@@ -64,14 +76,15 @@ export class ManifestBuilder {
   /** What is under way is broken off: a manifest is stored whole or not at all. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#wake?.();
+    this.#endPause?.();
+    this.#endBuild?.();
     await this.idle();
   }
 
   #start(): void {
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined;
-      if (this.#waiting.size > 0 && !this.#closed) this.#start();
+      if (this.#waiting.size + this.#urgent.size > 0 && !this.#closed) this.#start();
     });
   }
 
@@ -79,15 +92,12 @@ export class ManifestBuilder {
     const { log } = this.#options;
     await this.#swept;
     let thread: BuilderThread | undefined;
-    for (const [packId, ref] of this.#waiting) {
-      while (this.#options.isBusy() && !this.#closed) await this.#pause(BUSY_PAUSE_MS);
-      if (this.#closed) break;
-      this.#waiting.delete(packId);
+    for (let ref = await this.#next(); ref !== undefined; ref = await this.#next()) {
       try {
         const expected = await this.#missing(ref);
         if (expected === undefined) continue;
         thread ??= new BuilderThread({ root: this.#options.root });
-        this.#wake = thread.end;
+        this.#endBuild = thread.end;
         const failure = await thread.build(expected);
         if (failure !== undefined) log.error({ ...ref, ...failure }, 'a sealed pack gave no manifest');
       } catch (error) {
@@ -97,6 +107,19 @@ export class ManifestBuilder {
       }
     }
     thread?.end();
+  }
+
+  /** The pack whose turn it is, taken out of the line; undefined when there is none, or it is closed. */
+  async #next(): Promise<PackRef | undefined> {
+    while (!this.#closed && this.#urgent.size === 0 && this.#waiting.size > 0 && this.#options.isBusy())
+      await this.#pause(BUSY_PAUSE_MS);
+    if (this.#closed) return undefined;
+    for (const line of [this.#urgent, this.#waiting])
+      for (const [packId, ref] of line) {
+        line.delete(packId);
+        return ref;
+      }
+    return undefined;
   }
 
   async #sweep(): Promise<void> {
@@ -121,7 +144,7 @@ export class ManifestBuilder {
   #pause(ms: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, ms).unref();
-      this.#wake = () => {
+      this.#endPause = () => {
         clearTimeout(timer);
         resolve();
       };

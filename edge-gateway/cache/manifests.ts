@@ -14,6 +14,8 @@ export interface PackManifests {
   inspectEntry(record: EntryRecord): Promise<ManifestEntry>;
   /** A pack was sealed: its manifest will be stored. */
   sealed(pack: PackRef): void;
+  /** Its manifest is needed now, whoever sends. */
+  want(pack: PackRef): void;
   /** Resolves when all that were sealed, or read without one, have their manifests. */
   idle(): Promise<void>;
   close(): Promise<void>;
@@ -102,6 +104,7 @@ export function createPackManifests(options: PackManifestsOptions): PackManifest
       return known.inspecting;
     },
     sealed: (pack) => builder.add(pack),
+    want: (pack) => builder.want(pack),
     idle: () => builder.idle(),
     close: () => builder.close(),
   };

@@ -125,6 +125,21 @@ it('keeps what is pinned, what may be pinned, and what has no manifest', async (
   expect(wanted).toEqual([bare.packId]);
 });
 
+it('wants no more manifests than it needs room, and lets others go where one does not come', async () => {
+  await using cache = await Caching.start();
+  const bare = [await cache.archive(await cache.pack()), await cache.archive(await cache.pack())];
+  const later = await cache.archivedPack();
+  const wanted = new Set<string>();
+  const eviction = await cache.evicting({ wantManifest: ({ packId }) => wanted.add(packId) });
+  cache.freeBytes = cache.room.marks.evictBelowBytes - 1;
+  await eviction.run();
+  expect([...wanted]).toEqual([bare[0]!.packId]);
+  expect(await cache.here(later)).toEqual(HERE);
+  for (let walk = 0; walk < 12; walk++) await eviction.run();
+  expect([...wanted]).toEqual(bare.map(({ packId }) => packId));
+  expect(await cache.here(later)).toEqual(GONE);
+});
+
 it('keeps a pack that is being read, and for a while after; and notes when it was', async () => {
   await using cache = await Caching.start();
   const pack = await cache.archivedPack();

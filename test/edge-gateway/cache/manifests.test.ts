@@ -230,4 +230,19 @@ describe('the manifest of a sealed pack', () => {
     await manifests.idle();
     expect(faults).toEqual([]);
   });
+
+  it('is made at once, before all others, where it is wanted, whoever sends', async () => {
+    await using receiving = await Receiving.start();
+    const { manifests, faults } = manifestsOf(receiving, { isBusy: () => true });
+    for (let i = 0; i < 2; i++) await receiving.stored();
+    await receiving.receiver.flush();
+    const [other, wanted] = receiving.sealed as [PackRecord, PackRecord];
+    manifests.sealed(other);
+    manifests.want(wanted);
+    const isThere = async (pack: PackRecord) => (await receiving.store.head(manifestKey(TENANT, pack))) !== undefined;
+    await until('the manifest that is wanted', 20_000, () => isThere(wanted));
+    expect(await isThere(other)).toBe(false);
+    await manifests.close();
+    expect(faults).toEqual([]);
+  });
 });
