@@ -7,6 +7,8 @@ export default defineConfig({
   test: {
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // A busy machine is late for many things: what does not come at all is told all the same.
+    expect: { poll: { timeout: 20_000 } },
     pool: 'forks',
     // Much of what is tested waits for disks and sockets: two at once also where there are two cores.
     maxWorkers: Math.max(2, availableParallelism() - 1),
