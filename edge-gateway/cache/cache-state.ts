@@ -3,11 +3,10 @@
  * found damaged and are not mended. A small file of JSON, replaced whole. Losing it loses nothing that matters: it begins anew.
  */
 import { readFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { z } from 'zod';
 import { isPackId } from '#shared/archive/keys.ts';
 import type { Logger } from '#shared/log.ts';
-import { errorCode, type Files } from './files.ts';
+import { errorCode, type Files, replaceDurably } from './files.ts';
 
 /** More are found again by the next scrub. */
 export const MAX_DAMAGED = 1_000;
@@ -67,19 +66,8 @@ export async function openCacheState(path: string, files: Files, log: Logger): P
 
   async function write(): Promise<void> {
     waiting = false;
-    const bytes = Buffer.from(JSON.stringify(state));
-    const temporary = `${path}.new`;
     try {
-      await files.remove(temporary);
-      const file = await files.create(temporary);
-      try {
-        await file.write([bytes], 0);
-        await file.datasync();
-      } finally {
-        await file.close();
-      }
-      await files.rename(temporary, path);
-      await files.syncFolder(dirname(path));
+      await replaceDurably(files, path, Buffer.from(JSON.stringify(state)));
     } catch (error) {
       log.warn({ err: error }, 'what the cache remembers could not be written');
     }

@@ -213,6 +213,21 @@ export async function moveDurably(files: Files, from: string, to: string): Promi
   await files.syncFolder(dirname(from));
 }
 
+/** Puts a small file in place of the one that is there, if there is one: after a crash at any instant it is the old one or the new. */
+export async function replaceDurably(files: Files, path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.new`;
+  await files.remove(temporary);
+  const file = await files.create(temporary);
+  try {
+    await file.write([bytes], 0);
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+  await files.rename(temporary, path);
+  await files.syncFolder(dirname(path));
+}
+
 export function errorCode(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code;
   return typeof code === 'string' ? code : undefined;

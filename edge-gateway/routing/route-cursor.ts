@@ -6,7 +6,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { z } from 'zod';
 import type { Logger } from '#shared/log.ts';
-import { diskFiles, errorCode } from '../cache/files.ts';
+import { diskFiles, errorCode, replaceDurably } from '../cache/files.ts';
 
 const schema = z.object({ sealedUpToMs: z.number() });
 
@@ -36,7 +36,7 @@ export async function openRouteCursor(path: string, log: Logger): Promise<RouteC
     const sealedUpToMs = wanted;
     if (sealedUpToMs === undefined || sealedUpToMs === saved) return;
     try {
-      await replaceFile(path, Buffer.from(JSON.stringify({ sealedUpToMs })));
+      await replaceDurably(diskFiles, path, Buffer.from(JSON.stringify({ sealedUpToMs })));
       saved = sealedUpToMs;
     } catch (error) {
       // An older time in the file only makes some packs go out once more.
@@ -72,18 +72,4 @@ async function readCursor(path: string, log: Logger): Promise<number | undefined
       log.warn({ err: error }, 'how far routing has come cannot be read; it goes on from now');
     return undefined;
   }
-}
-
-async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = `${path}.new`;
-  await diskFiles.remove(temporary);
-  const file = await diskFiles.create(temporary);
-  try {
-    await file.write([bytes], 0);
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
-  await diskFiles.rename(temporary, path);
-  await diskFiles.syncFolder(dirname(path));
 }
