@@ -10,7 +10,7 @@ import { identityOf } from '#shared/archive/instance-reader.ts';
 import type { InstanceRef } from '#shared/archive/records.ts';
 import { readHeader } from '#shared/dicom/part10.ts';
 import { dataSetOffsetOf, pathOf, sha256 } from '#test/support/dicomweb-client.ts';
-import { filesBelow, samplesFolder } from '#test/support/samples.ts';
+import { filesBelow, samplesFolder, soundFolders } from '#test/support/samples.ts';
 import { freePorts, type System, startSystem } from '#test/support/system.ts';
 import { packsBelow } from '../faults/verdict.ts';
 import {
@@ -24,17 +24,6 @@ import {
   writeRequestorProfile,
 } from './dcmtk.ts';
 
-const folders = [
-  'charsets',
-  'dicomdir',
-  'generated',
-  'grayscale-luts',
-  'modalities',
-  'multiframe',
-  'series-ct',
-  'series-mr',
-  'transfer-syntaxes',
-];
 const MAX_DELAY_MS = 10_000;
 const samples = samplesFolder();
 const isPossible = samples !== undefined && hasPrograms('storescu', 'storescp', 'dcmdump', 'unzip');
@@ -64,7 +53,7 @@ describe.skipIf(!isPossible)('DCMTK storescu', () => {
 
   beforeAll(async () => {
     work = mkdtempSync(join(tmpdir(), 'archipel-dcmtk-'));
-    const roots = folders.map((folder) => join(samples ?? '', folder));
+    const roots = soundFolders.map((folder) => join(samples ?? '', folder));
     const pairs = pairsOf(roots.flatMap((root) => filesBelow(root)));
     writeRequestorProfile(join(work, 'scu.cfg'), pairs);
     writeAcceptorProfile(join(work, 'scp.cfg'), pairs);
@@ -116,7 +105,7 @@ describe.skipIf(!isPossible)('DCMTK storescu', () => {
     answered = (await storescu(system.dicomPort, arguments_)).sent;
     elapsedMs = performance.now() - startedAtMs;
     const answers = new Map(answered.map(({ file, answer }) => [file, answer]));
-    const table = folders.map((folder) => {
+    const table = soundFolders.map((folder) => {
       const files = possible.filter(({ file }) => relative(samples ?? '', file).startsWith(`${folder}/`));
       const accepted = files.filter(({ file }) => answers.get(file) === 'Success');
       return `  ${folder.padEnd(18)} ${String(files.length).padStart(4)} sent, ${String(accepted.length).padStart(4)} Success`;

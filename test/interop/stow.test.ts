@@ -24,7 +24,7 @@ import {
   makeInstance,
 } from '#test/support/dicom-factory.ts';
 import { DicomwebClient, sha256 } from '#test/support/dicomweb-client.ts';
-import { filesBelow, samplesFolder } from '#test/support/samples.ts';
+import { filesBelow, samplesFolder, soundFolders } from '#test/support/samples.ts';
 import { processMemoryKb, type System, startSystem } from '#test/support/system.ts';
 import { orthanc } from '../bench/servers.ts';
 import { answerOf, multipartOf } from '../shared/dicomweb/storing.ts';
@@ -32,17 +32,6 @@ import { hasPrograms, run } from './dcmtk.ts';
 
 const samples = samplesFolder();
 const hasCurl = hasPrograms('curl');
-const folders = [
-  'charsets',
-  'dicomdir',
-  'generated',
-  'grayscale-luts',
-  'modalities',
-  'multiframe',
-  'series-ct',
-  'series-mr',
-  'transfer-syntaxes',
-];
 const MIB = 1024 * 1024;
 const ROWS = 1024;
 const FRAME_BYTES = ROWS * ROWS * 2;
@@ -147,7 +136,7 @@ describe.skipIf(process.platform !== 'linux')(`an instance of ${Math.round((FRAM
 describe.skipIf(samples === undefined || !hasCurl)('curl', () => {
   it('stores every sample, a folder to a request, and each comes back as it was', async () => {
     const table: string[] = [];
-    for (const folder of folders) {
+    for (const folder of soundFolders) {
       const files = filesBelow(join(samples!, folder)).filter((file) => !isBroken(file));
       const config = join(work, 'curl.txt');
       const forms = files.map((file) => `form = "file=@\\"${file}\\";type=application/dicom"`);

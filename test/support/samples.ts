@@ -7,6 +7,19 @@ import { join, resolve } from 'node:path';
 
 const folder = process.env.ARCHIPEL_SAMPLES ?? resolve(import.meta.dirname, '../../../shared/dicom-samples');
 
+/** Every folder of samples but those that are wrong on purpose. */
+export const soundFolders: readonly string[] = [
+  'charsets',
+  'dicomdir',
+  'generated',
+  'grayscale-luts',
+  'modalities',
+  'multiframe',
+  'series-ct',
+  'series-mr',
+  'transfer-syntaxes',
+];
+
 /** The folder of samples, or undefined (and a warning) when this machine has none. */
 export function samplesFolder(): string | undefined {
   if (existsSync(join(folder, 'MANIFEST.csv'))) return folder;
