@@ -31,6 +31,9 @@ export const packId = z
 
 export const packRef = z.object({ studyInstanceUid: identifier, seriesInstanceUid: identifier, packId });
 
+/** To be asked for with exactly these headers, and no Authorization of one's own. */
+export const signedRequest = z.object({ url: z.url(), headers: z.record(z.string(), z.string()) });
+
 export const uploadRequest = z.object({
   packs: z
     .array(
@@ -60,9 +63,8 @@ export const uploadResponse = z.object({
       z.object({
         kind: z.literal('put'),
         packId,
-        /** Send the pack's bytes here, with exactly these headers and no Authorization of your own. 412: it is there already. */
-        url: z.url(),
-        headers: z.record(z.string(), z.string()),
+        /** Send the pack's bytes there. 412: it is there already. */
+        ...signedRequest.shape,
         expiresAtMs: z.number(),
       }),
       z.object({
@@ -102,8 +104,7 @@ export const partsResponse = z.object({
       z.object({
         kind: z.literal('put'),
         partNumber,
-        url: z.url(),
-        headers: z.record(z.string(), z.string()),
+        ...signedRequest.shape,
         expiresAtMs: z.number(),
       }),
       /** The cloud has this part, with this SHA-256: it need not be sent. */

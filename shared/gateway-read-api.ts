@@ -9,7 +9,7 @@ import type { DicomJson } from './dicom/dicom-json-model.ts';
 import { combineDateTime, type MatchKey, matchKey } from './dicom/matching.ts';
 import { isVr } from './dicom/vr.ts';
 import { ArchiveError } from './errors.ts';
-import { identifier, MAX_PACKS_PER_REQUEST, packId, packRef, sha256 } from './gateway-api.ts';
+import { identifier, MAX_PACKS_PER_REQUEST, packId, packRef, sha256, signedRequest } from './gateway-api.ts';
 
 export const SEARCH_PATH = '/gateway/search';
 export const HOLDINGS_PATH = '/gateway/holdings';
@@ -101,9 +101,8 @@ export type InstancesResponse = z.infer<typeof instancesResponse>;
 export const readsRequest = z.object({ packs: z.array(packRef).min(1).max(MAX_PACKS_PER_REQUEST) });
 export type ReadsRequest = z.infer<typeof readsRequest>;
 
-/** GET with exactly these headers; Range is allowed. */
-const readGrant = z.object({ url: z.url(), headers: z.record(z.string(), z.string()) });
-export type ReadGrant = z.infer<typeof readGrant>;
+/** For GET; Range is allowed. */
+export type ReadGrant = z.infer<typeof signedRequest>;
 
 export const readsResponse = z.object({
   /** One answer for each pack asked for, in order. */
@@ -114,8 +113,8 @@ export const readsResponse = z.object({
         packId,
         lengthBytes: z.int().min(1),
         sha256,
-        pack: readGrant,
-        manifest: readGrant,
+        pack: signedRequest,
+        manifest: signedRequest,
         expiresAtMs: z.number(),
       }),
       /** Not in the cloud, or not verified yet. */

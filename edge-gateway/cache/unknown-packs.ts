@@ -7,11 +7,10 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { indexInstances } from '#shared/archive/ingest.ts';
-import { inspectPack } from '#shared/archive/inspect.ts';
+import { inspectPack, isFinalInspectionError } from '#shared/archive/inspect.ts';
 import { packIdTimeMs, packKey, parsePackKey } from '#shared/archive/keys.ts';
 import type { ArchiveIndex, PackStore } from '#shared/archive/ports.ts';
 import type { PackRecord, PackRef } from '#shared/archive/records.ts';
-import { type ErrorCode, isArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
 import { errorCode } from './files.ts';
 
@@ -36,15 +35,6 @@ export interface UnknownPacks {
 
 const BUSY_PAUSE_MS = 250;
 const MAX_BUSY_MS = 10_000;
-/** What reading a pack again will say every time. */
-const final: readonly ErrorCode[] = [
-  'damaged',
-  'checksum-mismatch',
-  'identity-mismatch',
-  'bad-dicom',
-  'limit-exceeded',
-];
-
 /** Looks once, at its own pace. */
 export function findUnknownPacks(options: UnknownPacksOptions): UnknownPacks {
   const { tenant, index, packs, root, isBusy, found, log } = options;
@@ -92,7 +82,7 @@ export function findUnknownPacks(options: UnknownPacksOptions): UnknownPacks {
     } catch (error) {
       if (signal.aborted) return false;
       log.error({ packId, err: error }, 'a pack on the disk that the index does not know cannot be taken up again');
-      if (!isArchiveError(error) || !final.includes(error.code)) return false;
+      if (!isFinalInspectionError(error)) return false;
       const lengthBytes = (await packs.head(packKey(tenant, ref)))?.lengthBytes ?? 0;
       const reason = `The index did not know this pack, and it cannot be read again: ${error.message}`;
       // So that whoever looks at the status page knows of it.

@@ -3,12 +3,11 @@
  * marks it archived, which is what a gateway waits for. Idempotent: a message may come twice, late, or in any order.
  */
 import { indexInstances } from '#shared/archive/ingest.ts';
-import { type InspectedPack, inspectPack } from '#shared/archive/inspect.ts';
+import { type InspectedPack, inspectPack, isFinalInspectionError } from '#shared/archive/inspect.ts';
 import { parsePackKey } from '#shared/archive/keys.ts';
 import { storeManifest } from '#shared/archive/manifest.ts';
 import type { Archive } from '#shared/archive/ports.ts';
 import type { PackRecord } from '#shared/archive/records.ts';
-import { type ErrorCode, isArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
 
 export interface PackArrived {
@@ -20,15 +19,6 @@ export interface IngestOptions {
   readonly nowMs: () => number;
   readonly log: Logger;
 }
-
-/** What no repetition mends: the bytes that lie there are not the pack that was announced, or not a pack. */
-const final: readonly ErrorCode[] = [
-  'damaged',
-  'checksum-mismatch',
-  'identity-mismatch',
-  'bad-dicom',
-  'limit-exceeded',
-];
 
 /** Rejects only where trying again may help; a pack that can never be archived is marked `rejected` with its reason. */
 export function createIngestStep({ archive, nowMs, log }: IngestOptions): (message: PackArrived) => Promise<void> {
@@ -47,7 +37,7 @@ export function createIngestStep({ archive, nowMs, log }: IngestOptions): (messa
     try {
       inspected = await inspectPack(archive.packs, key, { tenant, ref, ...expected });
     } catch (error) {
-      if (!isArchiveError(error) || !final.includes(error.code)) throw error;
+      if (!isFinalInspectionError(error)) throw error;
       const known = announced ?? { instanceCount: 0, lengthBytes: 0, createdAtMs: nowMs() };
       await mark(archive, { ...known, ...ref, tenant, state: 'rejected', reason: error.message });
       log.error({ ...ref, code: error.code, reason: error.message }, 'pack rejected');

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { ByteRangeLike } from '../dicom/part10.ts';
-import { ArchiveError } from '../errors.ts';
+import { ArchiveError, type ErrorCode, isArchiveError } from '../errors.ts';
 import { EntryInspector, type InspectedEntry } from './entry-inspector.ts';
 import { keyPartOf } from './keys.ts';
 import type { Manifest, ManifestEntry } from './manifest.ts';
@@ -14,6 +14,19 @@ import type { PackEntry } from './pack.ts';
 import { PackScanner } from './pack-scan.ts';
 import type { PackStore } from './ports.ts';
 import type { InstanceRecord, PackRef } from './records.ts';
+
+const final: readonly ErrorCode[] = [
+  'damaged',
+  'checksum-mismatch',
+  'identity-mismatch',
+  'bad-dicom',
+  'limit-exceeded',
+];
+
+/** Whether inspecting the pack again would end so again: the bytes that lie there are not the pack that was expected, or not a pack. */
+export function isFinalInspectionError(error: unknown): error is ArchiveError {
+  return isArchiveError(error) && final.includes(error.code);
+}
 
 export interface ExpectedPack {
   readonly tenant: string;
