@@ -224,7 +224,8 @@ export async function gone(pids: readonly number[], timeoutMs = 30_000): Promise
   await until(`the processes ${pids.join(', ')} to end`, timeoutMs, async () => !pids.some(isRunning));
 }
 
-function isRunning(pid: number): boolean {
+/** A killed process whose parent does not ask for it does not run. */
+export function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0);
   } catch {
