@@ -57,6 +57,7 @@ export async function run(): Promise<void> {
       const figures = await during(kind, { folder: join(folder, kind.name) }, async (server) => {
         if (!isFilled) await fill(server.dicomPort);
         await allIndexed(server.dicomPort);
+        await server.atRest();
         const { result, peakMb } = await withPeakMemory(server, () => ask(server));
         return { name: kind.name, peakMb, ms: result };
       });

@@ -53,6 +53,7 @@ export async function run(): Promise<void> {
         const { dicomPort: port } = server;
         await sendFiles({ host: '127.0.0.1', port, callingAeTitle: 'BENCH', calledAeTitle: 'ARCHIPEL', files });
         await settled(server);
+        await server.atRest();
         const { result, peakMb } = await withPeakMemory(server, () => retrieve(server, folder));
         return { name: kind.name, peakMb, figures: result };
       });

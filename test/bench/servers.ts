@@ -11,6 +11,10 @@ import { join, resolve } from 'node:path';
 const ORTHANC_DICOMWEB = '/usr/share/orthanc/plugins/libOrthancDicomWeb.so';
 /** Nobody listens there: a gateway whose cloud is away. */
 const NO_CLOUD = 'http://127.0.0.1:9';
+/** A server that never rests is measured as it is. */
+const SETTLE_MS = 120_000;
+/** In a second. */
+const CALM_TICKS = 5;
 const END_MS = 20_000;
 
 export const peerEnvironment = { ...process.env, TCP_NODELAY: '1' };
@@ -33,6 +37,8 @@ export interface RunningServer {
   readonly dicomweb: string | undefined;
   /** Of the process and its children now, in MB. */
   residentMb(): number;
+  /** Resolves when it has done what it does by itself after it was filled: no more than a twentieth of a core for two seconds. */
+  atRest(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -165,6 +171,14 @@ async function running(
     dicomPort,
     dicomweb,
     residentMb: () => residentMb(child.pid),
+    async atRest() {
+      const endMs = performance.now() + SETTLE_MS;
+      for (let calm = 0; calm < 2 && performance.now() < endMs; ) {
+        const before = cpuTicks(child.pid);
+        await new Promise((done) => setTimeout(done, 1_000));
+        calm = cpuTicks(child.pid) - before <= CALM_TICKS ? calm + 1 : 0;
+      }
+    },
     async stop() {
       if (child.exitCode !== null || child.signalCode !== null) return;
       const ended = new Promise((done) => child.once('exit', done));
@@ -204,6 +218,12 @@ export async function listening(port: number, child: ChildProcess): Promise<void
     await new Promise((done) => setTimeout(done, 50));
   }
   throw new Error(`the server ended with ${child.exitCode ?? child.signalCode} before it listened`);
+}
+
+/** Hundredths of a second that a process has used, its own and the kernel's for it. */
+function cpuTicks(pid: number | undefined): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return Number(fields[11]) + Number(fields[12]);
 }
 
 /** Of a process and its children, as far as they run just now. */
