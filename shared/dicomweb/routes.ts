@@ -1,6 +1,6 @@
 /**
- * The resources of PS3.18 that this service has, by their paths below the mount path (§10.4, §10.6), the
- * references they name, and the part of the service (search, retrieve, render) that answers each. Knows no handlers.
+ * The resources of PS3.18 that this service has: ONE table of paths (§10.4 to §10.6), what each method means there, and the part of
+ * the service that answers it. Requests are parsed by it; Allow, capabilities and the OpenAPI document are made from it. Knows no handlers.
  */
 import type { InstanceRef, Level, SeriesRef, StudyRef } from '../archive/records.ts';
 
@@ -36,78 +36,167 @@ const partOf: Readonly<Record<Resource['kind'], ServicePart>> = {
   thumbnail: 'render',
 };
 
-/** More frames than any one request needs; a longer list is a mistake or an attack. */
-const maximumFrameNumbers = 10_000;
+/** In the order in which Allow names them. HEAD is answered wherever GET is, OPTIONS everywhere. */
+const methodNames = ['GET', 'POST'] as const;
+export type Method = (typeof methodNames)[number];
 
-export const servicePartOf = (resource: Resource): ServicePart => partOf[resource.kind];
+/** A path and what each method acts on there. */
+export type Route = { readonly path: string } & { readonly [M in Method]?: Resource['kind'] };
 
-/** What is stored to by a POST to the resource (§10.5): all studies, or one. Undefined: nothing is. */
-export function storeResourceOf(resource: Resource): Extract<Resource, { kind: 'store' }> | undefined {
-  if (resource.kind === 'search') return resource.level === 'study' ? { kind: 'store', within: undefined } : undefined;
-  if (resource.kind !== 'instances' || 'seriesInstanceUid' in resource.ref) return undefined;
-  return { kind: 'store', within: resource.ref };
+const study = '/studies/{study}';
+const series = `${study}/series/{series}`;
+const instance = `${series}/instances/{instance}`;
+const frames = `${instance}/frames/{frames}`;
+
+/** Below the mount path. `{name}` is one segment, `{+name}` at the end is one or more of them. */
+export const routes: readonly Route[] = [
+  { path: '/studies', GET: 'search', POST: 'store' },
+  { path: '/series', GET: 'search' },
+  { path: '/instances', GET: 'search' },
+  { path: `${study}/series`, GET: 'search' },
+  { path: `${study}/instances`, GET: 'search' },
+  { path: `${series}/instances`, GET: 'search' },
+  { path: study, GET: 'instances', POST: 'store' },
+  { path: series, GET: 'instances' },
+  { path: instance, GET: 'instances' },
+  { path: `${study}/metadata`, GET: 'metadata' },
+  { path: `${series}/metadata`, GET: 'metadata' },
+  { path: `${instance}/metadata`, GET: 'metadata' },
+  { path: `${instance}/bulkdata/{+path}`, GET: 'bulkdata' },
+  { path: frames, GET: 'frames' },
+  { path: `${instance}/rendered`, GET: 'rendered' },
+  { path: `${frames}/rendered`, GET: 'rendered' },
+  { path: `${study}/thumbnail`, GET: 'thumbnail' },
+  { path: `${series}/thumbnail`, GET: 'thumbnail' },
+  { path: `${instance}/thumbnail`, GET: 'thumbnail' },
+  { path: `${frames}/thumbnail`, GET: 'thumbnail' },
+];
+
+const resourceAt: { readonly [Kind in Resource['kind']]: (at: PathValues) => Resource } = {
+  search: (at) => ({ kind: 'search', level: at.level, within: at.within }),
+  store: (at) => ({ kind: 'store', within: at.within }),
+  instances: (at) => ({ kind: 'instances', ref: at.ref }),
+  metadata: (at) => ({ kind: 'metadata', ref: at.ref }),
+  bulkdata: (at) => ({ kind: 'bulkdata', ref: at.instance, path: at.text('path') }),
+  frames: (at) => ({ kind: 'frames', ref: at.instance, frameNumbers: frameList(at.text('frames')) }),
+  rendered: (at) => ({ kind: 'rendered', ref: at.ref, frameNumbers: at.frameNumbers }),
+  thumbnail: (at) => ({ kind: 'thumbnail', ref: at.ref, frameNumbers: at.frameNumbers }),
+};
+
+export const partOfKind = (kind: Resource['kind']): ServicePart => partOf[kind];
+
+/** The methods of a route that the parts of a deployment answer, in the order in which Allow names them. */
+export function methodsOf(route: Route, offered: ReadonlySet<ServicePart>): string[] {
+  const answered = methodNames.filter((method) => {
+    const kind = route[method];
+    return kind !== undefined && offered.has(partOf[kind]);
+  });
+  return [...answered.flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method])), 'OPTIONS'];
 }
 
-/** Undefined when no resource has this path. Error `bad-request` for a malformed UID, frame list or escape in a known shape. */
-export function resourceOf(pathname: string): Resource | undefined {
+export interface FoundRoute {
+  readonly route: Route;
+  /** What a method acts on; undefined when the route does not have it. Error `bad-request` for a malformed UID or frame list. */
+  resource(method: string): Resource | undefined;
+}
+
+const compiled = routes.map((route) => ({ route, segments: route.path.slice(1).split('/') }));
+
+/** Undefined when no resource has this path. Error `bad-request` for a malformed escape. */
+export function findRoute(pathname: string): FoundRoute | undefined {
   if (pathname !== mountPath && !pathname.startsWith(`${mountPath}/`)) return undefined;
-  const segments = pathname
+  const given = pathname
     .slice(mountPath.length + 1)
     .replace(/\/$/, '')
     .split('/')
     .map(unescapeSegment);
-  const [first, study, second, series, third, instance, ...rest] = segments;
-  if (segments.length === 1) {
-    const level = levelOf(first);
-    return level && { kind: 'search', level, within: undefined };
+  for (const { route, segments } of compiled) {
+    const values = match(segments, given);
+    if (values === undefined) continue;
+    const resource = (method: string): Resource | undefined => {
+      const name = methodNames.find((one) => one === (method === 'HEAD' ? 'GET' : method));
+      const kind = name && route[name];
+      return kind && resourceAt[kind](new PathValues(route, values));
+    };
+    return { route, resource };
   }
-  if (first !== 'studies') return undefined;
-  const studyRef: StudyRef = { studyInstanceUid: uid(study, 'Study') };
-  if (second === undefined) return { kind: 'instances', ref: studyRef };
-  if (series === undefined) {
-    const level = levelOf(second);
-    if (level === 'series' || level === 'instance') return { kind: 'search', level, within: studyRef };
-    return representation(second, studyRef);
-  }
-  if (second !== 'series') return undefined;
-  const seriesRef: SeriesRef = { ...studyRef, seriesInstanceUid: uid(series, 'Series') };
-  if (third === undefined) return { kind: 'instances', ref: seriesRef };
-  if (instance === undefined) {
-    if (third === 'instances') return { kind: 'search', level: 'instance', within: seriesRef };
-    return representation(third, seriesRef);
-  }
-  if (third !== 'instances') return undefined;
-  return instanceResource({ ...seriesRef, sopInstanceUid: uid(instance, 'SOP') }, rest);
-}
-
-function instanceResource(ref: InstanceRef, rest: readonly string[]): Resource | undefined {
-  const [what, detail, form, ...more] = rest;
-  if (what === undefined) return { kind: 'instances', ref };
-  if (what === 'bulkdata' && detail !== undefined) return { kind: 'bulkdata', ref, path: rest.slice(1).join('/') };
-  if (what === 'frames' && detail !== undefined && more.length === 0) {
-    const frameNumbers = frameList(detail);
-    if (form === undefined) return { kind: 'frames', ref, frameNumbers };
-    return form === 'rendered' || form === 'thumbnail' ? { kind: form, ref, frameNumbers } : undefined;
-  }
-  return detail === undefined ? representation(what, ref) : undefined;
-}
-
-function representation(word: string, ref: AnyRef): Resource | undefined {
-  if (word === 'metadata') return { kind: 'metadata', ref };
-  if (word === 'thumbnail') return { kind: 'thumbnail', ref, frameNumbers: undefined };
-  if (word === 'rendered' && 'sopInstanceUid' in ref) return { kind: 'rendered', ref, frameNumbers: undefined };
   return undefined;
 }
 
-function levelOf(word: string | undefined): Level | undefined {
-  if (word === 'studies') return 'study';
-  return word === 'series' ? 'series' : word === 'instances' ? 'instance' : undefined;
+function match(segments: readonly string[], given: readonly string[]): ReadonlyMap<string, string> | undefined {
+  const values = new Map<string, string>();
+  for (const [i, segment] of segments.entries()) {
+    const text = given[i];
+    if (text === undefined) return undefined;
+    if (segment.startsWith('{+')) {
+      values.set(segment.slice(2, -1), given.slice(i).join('/'));
+      return values;
+    }
+    if (segment.startsWith('{')) values.set(segment.slice(1, -1), text);
+    else if (segment !== text) return undefined;
+  }
+  return segments.length === given.length ? values : undefined;
 }
 
+/** What the variables of a path stand for. */
+class PathValues {
+  readonly #route: Route;
+  readonly #values: ReadonlyMap<string, string>;
+
+  constructor(route: Route, values: ReadonlyMap<string, string>) {
+    this.#route = route;
+    this.#values = values;
+  }
+
+  text(name: string): string {
+    const text = this.#values.get(name);
+    if (text === undefined) throw new Error(`the path ${this.#route.path} has no {${name}}`);
+    return text;
+  }
+
+  get study(): StudyRef {
+    return { studyInstanceUid: uid(this.text('study'), 'Study') };
+  }
+
+  get series(): SeriesRef {
+    return { ...this.study, seriesInstanceUid: uid(this.text('series'), 'Series') };
+  }
+
+  get instance(): InstanceRef {
+    return { ...this.series, sopInstanceUid: uid(this.text('instance'), 'SOP') };
+  }
+
+  /** As deep as the path goes. */
+  get ref(): AnyRef {
+    if (this.#values.has('instance')) return this.instance;
+    return this.#values.has('series') ? this.series : this.study;
+  }
+
+  /** The study or the series that a search or a store is about; undefined for all. */
+  get within(): StudyRef | SeriesRef | undefined {
+    if (this.#values.has('series')) return this.series;
+    return this.#values.has('study') ? this.study : undefined;
+  }
+
+  /** What a search finds, by the last word of its path. */
+  get level(): Level {
+    const word = this.#route.path.split('/').at(-1);
+    return word === 'studies' ? 'study' : word === 'series' ? 'series' : 'instance';
+  }
+
+  /** Undefined where the path names no frames. */
+  get frameNumbers(): readonly number[] | undefined {
+    return this.#values.has('frames') ? frameList(this.text('frames')) : undefined;
+  }
+}
+
+/** More frames than any one request needs; a longer list is a mistake or an attack. */
+const maximumFrameNumbers = 10_000;
+
 /** Whether it is a valid one is settled when nothing is found under it (references.ts). */
-function uid(text: string | undefined, what: string): string {
+function uid(text: string, what: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-  if (text !== undefined && text.length > 0 && text.length <= 256 && !/[\u0000-\u001f\u007f]/.test(text)) return text;
+  if (text.length > 0 && text.length <= 256 && !/[\u0000-\u001f\u007f]/.test(text)) return text;
   throw new ArchiveError(
     'bad-request',
     `The ${what} Instance UID in the path is not a UID: at most 64 digits and dots, such as 1.2.840.10008.1.`,

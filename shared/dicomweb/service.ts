@@ -19,7 +19,7 @@ import { retrieveMetadata } from './metadata.ts';
 import { logFieldsOf } from './references.ts';
 import { type Render, retrieveRendered } from './rendered.ts';
 import { retrieveInstances } from './retrieve.ts';
-import { type Resource, resourceOf, type ServicePart, servicePartOf, storeResourceOf } from './routes.ts';
+import { findRoute, methodsOf, partOfKind, type Resource, type ServicePart } from './routes.ts';
 import { search } from './search.ts';
 import { createStore } from './store.ts';
 
@@ -44,6 +44,11 @@ export interface DicomwebOptions {
   /** Default: all, `store` only with a receiver. */
   readonly parts?: readonly ServicePart[];
   /**
+   * What the whole deployment answers, wherever it is mounted: Allow and the capabilities name it. Default: what this service reads, and
+   * what it writes where it has where to.
+   */
+  readonly offered?: readonly ServicePart[];
+  /**
    * Origins whose pages may read answers (CORS); '*' for any, which is right only where every request carries a token. Default:
    * none, so that a page of somewhere else cannot read an archive that is open to its network.
    */
@@ -60,7 +65,6 @@ export interface DicomwebOptions {
 /** Below this a URL fits every proxy, and a list of 200 UIDs still fits it. */
 const maximumUrlLength = 16 * 1024;
 const allowRead = 'GET, HEAD, OPTIONS';
-const allowStore = 'GET, HEAD, POST, OPTIONS';
 /** As many instances as the longest examinations have; a client sends the rest in another request. */
 const defaultMaximumStoreParts = 10_000;
 const MIB = 1024 * 1024;
@@ -76,6 +80,10 @@ export function createDicomwebService(options: DicomwebOptions): Service {
   const handle = createHandler(options);
   const parts: ReadonlySet<ServicePart> = new Set(options.parts ?? ['search', 'retrieve', 'render', 'store']);
   const canStore = options.receiver !== undefined && parts.has('store');
+  const reads: readonly ServicePart[] = ['search', 'retrieve', 'render'];
+  const offered: ReadonlySet<ServicePart> = new Set(
+    options.offered ?? [...reads, ...(canStore ? ['store' as const] : [])],
+  );
 
   const answer = async (request: Request): Promise<Response> => {
     let requestLog = log;
@@ -87,20 +95,20 @@ export function createDicomwebService(options: DicomwebOptions): Service {
         );
       }
       const url = new URL(request.url);
-      const named = resourceOf(url.pathname);
-      if (named === undefined) throw noResource();
-      const storeTo = canStore ? storeResourceOf(named) : undefined;
-      const allow = storeTo === undefined ? allowRead : allowStore;
-      const resource = request.method === 'POST' ? (storeTo ?? named) : named;
+      const found = findRoute(url.pathname);
+      if (found === undefined) throw noResource();
+      const methods = methodsOf(found.route, offered);
+      const allow = methods.join(', ');
+      if (request.method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow } });
+      const resource = methods.includes(request.method) ? found.resource(request.method) : undefined;
+      if (resource === undefined) {
+        throw new ArchiveError('method-not-allowed', `This resource answers ${allow}.`, { allow });
+      }
       const ref = 'ref' in resource ? resource.ref : resource.within;
       // The query string may name a patient: it never reaches the log.
       requestLog = log.child({ resource: resource.kind, ...(ref && logFieldsOf(ref)) });
-      if (request.method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow } });
-      if (request.method !== 'GET' && request.method !== 'HEAD' && resource.kind !== 'store') {
-        throw new ArchiveError('method-not-allowed', `This resource answers ${allow}.`, { allow });
-      }
       // Behind the methods: they are the same whichever part a deployment sends them to.
-      if (!parts.has(servicePartOf(resource))) throw noResource();
+      if (!parts.has(partOfKind(resource.kind))) throw noResource();
       const tenant = tenantOf(request);
       const context = { request, query: url.searchParams, tenant, baseUrl: baseUrlOf(request), log: requestLog };
       return await handle(context, resource);

@@ -2,14 +2,16 @@
  * Which path names which resource, and which names none.
  */
 import { describe, expect, it } from 'vitest';
-import { resourceOf, servicePartOf } from '#shared/dicomweb/routes.ts';
+import { findRoute, partOfKind, type Resource } from '#shared/dicomweb/routes.ts';
+
+const resourceOf = (path: string, method = 'GET'): Resource | undefined => findRoute(path)?.resource(method);
 
 const study = { studyInstanceUid: '1.2' };
 const series = { ...study, seriesInstanceUid: '1.3' };
 const instance = { ...series, sopInstanceUid: '1.4' };
 const at = '/dicomweb/studies/1.2/series/1.3/instances/1.4';
 
-describe('resourceOf', () => {
+describe('the table of routes', () => {
   it.each<[string, unknown]>([
     ['/dicomweb/studies', { kind: 'search', level: 'study', within: undefined }],
     ['/dicomweb/studies/', { kind: 'search', level: 'study', within: undefined }],
@@ -60,7 +62,7 @@ describe('resourceOf', () => {
   });
 
   it('knows which part answers', () => {
-    const part = (path: string) => servicePartOf(resourceOf(path)!);
+    const part = (path: string) => partOfKind(resourceOf(path)!.kind);
     expect(['/dicomweb/studies', at, `${at}/frames/1`, `${at}/rendered`].map(part)).toEqual([
       'search',
       'retrieve',
