@@ -4,7 +4,7 @@
  */
 import type { PersonName } from './dicom-json-model.ts';
 
-const groupNames = ['Alphabetic', 'Ideographic', 'Phonetic'] as const;
+export const groupNames = ['Alphabetic', 'Ideographic', 'Phonetic'] as const;
 
 /** A decoded PN value as the groups that are not empty. What follows a third `=` is kept with the third group: nothing is lost. */
 export function personNameOf(text: string): PersonName {
