@@ -10,7 +10,7 @@ import { keywordOf } from './tags.ts';
 export const NATIVE_DICOM_NAMESPACE = 'http://dicom.nema.org/PS3.19/models/NativeDICOM';
 
 /** Components of a group of a person name, in order (PS3.5 §6.2.1). */
-export const nameComponents = ['FamilyName', 'GivenName', 'MiddleName', 'NamePrefix', 'NameSuffix'] as const;
+export const nameComponents: readonly string[] = ['FamilyName', 'GivenName', 'MiddleName', 'NamePrefix', 'NameSuffix'];
 
 const opening = `<?xml version="1.0" encoding="UTF-8"?>
 <NativeDicomModel xmlns="${NATIVE_DICOM_NAMESPACE}" xml:space="preserve">`;
