@@ -39,6 +39,8 @@ export interface FetchTotals {
 }
 
 export interface PackFetcher {
+  /** Whether it could be fetched now, for which the cloud is asked. Errors: `unavailable` when not; `damaged` when it is lost. */
+  assertWithinReach(pack: PackRecord): Promise<void>;
   /**
    * The pack's bytes are here when it resolves. Errors: `unavailable` (the cloud is away, or sent something else), `out-of-resources`,
    * `not-found` when the cloud does not have it.
@@ -188,6 +190,11 @@ export function createPackFetcher(options: PackFetcherOptions): PackFetcher {
   }
 
   return {
+    async assertWithinReach(pack) {
+      await grantFor(pack).catch((error: unknown) => {
+        throw isArchiveError(error, 'not-found') ? lost(pack, error) : error;
+      });
+    },
     fetch: (pack) => queue.once(packKey(pack.tenant, pack), true, () => bringPack(pack)),
     prefetch(pack) {
       if (!line.isUp || queue.idleCount >= MAX_PREFETCHES || closing.signal.aborted) return;

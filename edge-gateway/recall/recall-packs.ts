@@ -122,7 +122,10 @@ export function createRecallPacks({ index, disk, reads, fetcher, nowMs }: Recall
       if (found !== undefined) return found;
       const archived = await archivedPack(key);
       if (archived === undefined) return undefined;
-      if (!archived.isManifest) return { lengthBytes: archived.pack.lengthBytes };
+      if (!archived.isManifest) {
+        await fetcher.assertWithinReach(archived.pack);
+        return { lengthBytes: archived.pack.lengthBytes };
+      }
       await bring(key);
       return disk.head(manifestKey(archived.pack.tenant, archived.pack));
     },

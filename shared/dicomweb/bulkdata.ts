@@ -2,11 +2,11 @@
  * Retrieve Transaction for bulk data (WADO-RS), PS3.18 §10.4.1.1.5: a value that metadata names by BulkDataURI instead of
  * holding it, by its path in the data set, nested ones too. In little endian, whatever the instance is stored in.
  */
-import { BULK_DATA_PREFIX, type ManifestEntry } from '../archive/manifest.ts';
+import { BULK_DATA_PREFIX, type BulkLocation, type ManifestEntry } from '../archive/manifest.ts';
+import type { EntryRecord } from '../archive/manifest-entry.ts';
 import type { Archive, PackStore } from '../archive/ports.ts';
-import type { InstanceRecord, InstanceRef } from '../archive/records.ts';
+import type { InstanceRef } from '../archive/records.ts';
 import { swapBytes, wordBytesOf } from '../dicom/byte-order.ts';
-import type { Vr } from '../dicom/data-set.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
 import { frameCount } from '../dicom/frame-ranges.ts';
 import { transferSyntaxOf } from '../dicom/transfer-syntax.ts';
@@ -23,13 +23,8 @@ import { PackBytes } from './pack-bytes.ts';
 import { refPath } from './references.ts';
 import { getCurrent, keyOf } from './stored-instances.ts';
 
-interface Located {
-  readonly offsetBytes: number;
-  readonly lengthBytes: number;
-  readonly vr: Vr;
-}
-
-const pixelData = '7FE00010';
+/** The path of (7FE0,0010). */
+export const pixelData = '7FE00010';
 /** (0042,0011) Encapsulated Document and (0042,0012), which says what it is. */
 const encapsulatedDocument = '00420011';
 const documentMediaType = '00420012';
@@ -56,9 +51,9 @@ export async function retrieveBulkData(
   const located = locate(entry, path);
   const { form, mediaType } = negotiate(ranges, offersFor(entry, path)).value;
   const tag = entityTag(record.digest, path, form, mediaType);
-  if (isUnchanged(context.request, tag)) return notModified(tag);
+  if (isUnchanged(context.request, tag)) return notModified(tag, kept);
   const location = `${context.baseUrl}/${refPath(record)}/bulkdata/${path}`;
-  const common = { etag: tag, 'cache-control': 'private, max-age=600' };
+  const common = { etag: tag, 'cache-control': kept };
 
   if (form === 'multipart') {
     const part = {
@@ -88,7 +83,7 @@ export async function retrieveBulkData(
 /** A whole value in memory, in little endian. Errors: `not-found`, `limit-exceeded`. */
 export async function readBulk(
   packs: PackStore,
-  record: InstanceRecord,
+  record: EntryRecord,
   entry: ManifestEntry,
   path: string,
 ): Promise<Uint8Array> {
@@ -99,7 +94,7 @@ export async function readBulk(
 /** The path that a relative BulkDataURI of a manifest's metadata names. */
 export const bulkPathOf = (uri: string): string => uri.slice(BULK_DATA_PREFIX.length);
 
-function locate(entry: ManifestEntry, path: string): Located {
+function locate(entry: ManifestEntry, path: string): BulkLocation {
   const located = Object.hasOwn(entry.bulk, path) ? entry.bulk[path] : undefined;
   if (located !== undefined) return located;
   throw new ArchiveError(
@@ -107,6 +102,9 @@ function locate(entry: ManifestEntry, path: string): Located {
     'This instance has no bulk data under that path; its metadata names those it has.',
   );
 }
+
+/** What a BulkDataURI names never changes. */
+const kept = 'private, max-age=600';
 
 interface Form {
   readonly form: 'single' | 'multipart';
@@ -129,9 +127,9 @@ function isPdf(entry: ManifestEntry): boolean {
 
 async function* bytesOf(
   packs: PackStore,
-  record: InstanceRecord,
+  record: EntryRecord,
   entry: ManifestEntry,
-  located: Located,
+  located: BulkLocation,
   offsetBytes: number,
   lengthBytes: number,
 ): AsyncGenerator<Uint8Array, void, undefined> {
@@ -145,16 +143,18 @@ async function* bytesOf(
   yield* await PackBytes.open(packs, keyOf(record), { offsetBytes: start, lengthBytes });
 }
 
-function needsWhole(record: InstanceRecord, located: Located): boolean {
+/** Whether a value has to be turned round or inflated before it can be given, so that no range of the pack is a range of it. */
+export function needsWhole(record: EntryRecord, located: BulkLocation): boolean {
   const syntax = transferSyntaxOf(record.transferSyntaxUid);
   return syntax.deflated || (!syntax.littleEndian && wordBytesOf(located.vr) > 1);
 }
 
-async function readWhole(
+/** Errors: those of `readBulk`. */
+export async function readWhole(
   packs: PackStore,
-  record: InstanceRecord,
+  record: EntryRecord,
   entry: ManifestEntry,
-  located: Located,
+  located: BulkLocation,
 ): Promise<Uint8Array> {
   const { offsetBytes, lengthBytes, vr } = located;
   if (lengthBytes > maximumHeldBytes) {

@@ -12,15 +12,24 @@ export function entityTag(...parts: readonly (string | number | undefined)[]): s
   return `"${hash.digest('base64url').slice(0, 27)}"`;
 }
 
-/** Whether the client holds this representation already; then 304 is the answer. */
+/**
+ * The tag of the same representation in a content coding: weak, since how it is compressed is nobody's promise, and with the same
+ * opaque part, so that whoever holds it in one coding holds it in any.
+ */
+export const codedTag = (tag: string, coding: string | undefined): string => (coding === undefined ? tag : `W/${tag}`);
+
+/** Whether the client holds this representation already; then 304 is the answer. Compared weakly (RFC 9110 §13.1.2). */
 export function isUnchanged(request: Request, tag: string): boolean {
   const asked = request.headers.get('if-none-match');
   if (asked === null) return false;
-  return asked.trim() === '*' || asked.split(',').some((one) => one.trim().replace(/^W\//, '') === tag);
+  const opaque = (text: string): string => text.trim().replace(/^W\//, '');
+  return asked.trim() === '*' || asked.split(',').some((one) => opaque(one) === opaque(tag));
 }
 
-export function notModified(tag: string): Response {
-  return new Response(null, { status: 304, headers: { etag: tag } });
+/** @param cacheControl what the whole answer would say (RFC 9110 §15.4.5); default: that of every answer */
+export function notModified(tag: string, cacheControl?: string): Response {
+  const headers = { etag: tag, ...(cacheControl === undefined ? {} : { 'cache-control': cacheControl }) };
+  return new Response(null, { status: 304, headers });
 }
 
 /**
@@ -29,7 +38,8 @@ export function notModified(tag: string): Response {
  */
 export function rangeOf(request: Request, lengthBytes: number, tag: string): ByteRange | undefined {
   const condition = request.headers.get('if-range');
-  if (condition !== null && condition.trim() !== tag) return undefined;
+  // Compared strongly: a weak tag, or a date, promises nothing about single bytes (RFC 9110 §13.1.5).
+  if (condition !== null && (condition.trim() !== tag || tag.startsWith('W/'))) return undefined;
   const match = /^bytes=([0-9]{0,15})-([0-9]{0,15})$/i.exec(request.headers.get('range')?.trim() ?? '');
   if (match === null || match[0].endsWith('=-')) return undefined;
   const [, from = '', to = ''] = match;

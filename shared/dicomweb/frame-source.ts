@@ -4,8 +4,8 @@
  * one codestream they are. Frames serve pictures and the frames resource alike.
  */
 import type { ManifestEntry } from '../archive/manifest.ts';
+import type { EntryRecord } from '../archive/manifest-entry.ts';
 import type { PackStore } from '../archive/ports.ts';
-import type { InstanceRecord } from '../archive/records.ts';
 import { swapBytes } from '../dicom/byte-order.ts';
 import { inflateDataSet } from '../dicom/deflated-data-set.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
@@ -43,7 +43,7 @@ const maximumGapBytes = 4096;
 const maximumFrameBytes = 512 * 1024 * 1024;
 
 /** Error `not-found` for an instance without frames. */
-export function openFrames(packs: PackStore, record: InstanceRecord, entry: ManifestEntry): FrameSource {
+export function openFrames(packs: PackStore, record: EntryRecord, entry: ManifestEntry): FrameSource {
   const { frames: table } = entry;
   const stored = transferSyntaxOf(record.transferSyntaxUid);
   if (table.kind === 'none')
@@ -60,7 +60,7 @@ export function openFrames(packs: PackStore, record: InstanceRecord, entry: Mani
 
 function frameReader(
   packs: PackStore,
-  record: InstanceRecord,
+  record: EntryRecord,
   entry: ManifestEntry,
   table: FrameTable,
   stored: TransferSyntax,
@@ -171,7 +171,7 @@ interface Source {
 }
 
 /** Offsets count from the first byte of the Part 10 file. */
-function packSource(packs: PackStore, record: InstanceRecord): Source {
+function packSource(packs: PackStore, record: EntryRecord): Source {
   const inPack = ({ offsetBytes, lengthBytes }: { offsetBytes: number; lengthBytes: number }) => ({
     offsetBytes: record.offsetBytes + offsetBytes,
     lengthBytes,
@@ -193,7 +193,7 @@ function packSource(packs: PackStore, record: InstanceRecord): Source {
 }
 
 /** Offsets count from the first byte of the inflated data set, which is inflated once. */
-function inflatedSource(packs: PackStore, record: InstanceRecord, entry: ManifestEntry): Source {
+function inflatedSource(packs: PackStore, record: EntryRecord, entry: ManifestEntry): Source {
   let inflating: Promise<Uint8Array> | undefined;
   const read = async (range: { offsetBytes: number; lengthBytes: number }): Promise<Uint8Array> => {
     inflating ??= readInflated(packs, record, entry);
@@ -211,11 +211,7 @@ function inflatedSource(packs: PackStore, record: InstanceRecord, entry: Manifes
 }
 
 /** The whole data set of a deflated instance, inflated within bounds. */
-export async function readInflated(
-  packs: PackStore,
-  record: InstanceRecord,
-  entry: ManifestEntry,
-): Promise<Uint8Array> {
+export async function readInflated(packs: PackStore, record: EntryRecord, entry: ManifestEntry): Promise<Uint8Array> {
   const deflated = await packs.read(keyOf(record), {
     offsetBytes: record.offsetBytes + entry.dataSetOffsetBytes,
     lengthBytes: record.lengthBytes - entry.dataSetOffsetBytes,

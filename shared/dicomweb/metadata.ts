@@ -3,20 +3,20 @@
  * one, out of the packs' manifests. No pixel is touched and no JSON parsed: texts are joined, and their relative BulkDataURIs
  * made absolute by their prefix alone. A series of thousands costs one read for each of its packs.
  */
-import { BULK_DATA_PREFIX, type ManifestEntry } from '../archive/manifest.ts';
+import { BULK_DATA_PREFIX } from '../archive/manifest.ts';
 import type { Archive } from '../archive/ports.ts';
 import { acceptOf, negotiate } from './accept.ts';
 import { begunStreamOf } from './body.ts';
-import { entityTag, isUnchanged, notModified } from './conditional.ts';
+import { codedTag, entityTag, isUnchanged, notModified } from './conditional.ts';
 import { chooseCoding, encodeBody } from './content-coding.ts';
 import type { Context } from './context.ts';
 import { entryIn, type Manifests } from './manifests.ts';
+import { type Entries, ManifestsAhead } from './manifests-ahead.ts';
 import { type AnyRef, refPath } from './references.ts';
 import { inPackOrder, inViewingOrder, listStored, type StoredInstance } from './stored-instances.ts';
 
 /** Up to here the manifests of a series are held together so that its instances come in viewing order; beyond it pack by pack. */
 const maximumOrderedInstances = 5000;
-const readsAhead = 8;
 const chunkBytes = 256 * 1024;
 
 /** Errors: `not-found`, `not-acceptable`. */
@@ -32,7 +32,7 @@ export async function retrieveMetadata(
   const instances = await listStored(options.archive.index, context.tenant, ref);
   const coding = chooseCoding(context.request.headers.get('accept-encoding'));
   const identity = instances.flatMap(({ sopInstanceUid, digest }) => [sopInstanceUid, digest]);
-  const tag = entityTag(contentType, coding, context.baseUrl, ...identity);
+  const tag = codedTag(entityTag(contentType, context.baseUrl, ...identity), coding);
   if (isUnchanged(context.request, tag)) return notModified(tag);
   const text = encodeText(jsonArray(options.manifests, instances, context.baseUrl));
   return new Response(encodeBody(await begunStreamOf(text, context), coding), {
@@ -88,38 +88,6 @@ async function* packOrder(
     const { packId } = instance;
     if (current?.packId !== packId) current = { packId, loaded: await ahead.take(packId) };
     yield { instance, metadata: entryIn(current.loaded, instance).metadata };
-  }
-}
-
-/** Of one pack, by their offset. */
-type Entries = ReadonlyMap<number, ManifestEntry>;
-
-/** Loads the manifests that will be needed a few ahead of the one that is: reads overlap, memory stays flat. */
-class ManifestsAhead {
-  readonly #manifests: Manifests;
-  /** The instances of each pack, in the order of use. */
-  readonly #queue: readonly (readonly StoredInstance[])[];
-  readonly #loading = new Map<string, Promise<Entries>>();
-  #started = 0;
-  #taken = 0;
-
-  constructor(manifests: Manifests, instances: readonly StoredInstance[]) {
-    this.#manifests = manifests;
-    this.#queue = [...Map.groupBy(inPackOrder(instances), ({ packId }) => packId).values()];
-  }
-
-  /** Packs must be taken in order, each once. */
-  async take(packId: string): Promise<Entries> {
-    while (this.#started < Math.min(this.#queue.length, this.#taken + readsAhead)) {
-      const instances = this.#queue[this.#started++]!;
-      const loading = this.#manifests.entriesOf(instances);
-      loading.catch(() => {}); // told when it is taken, which may be never
-      this.#loading.set(instances[0]!.packId, loading);
-    }
-    const loading = this.#loading.get(packId)!;
-    this.#loading.delete(packId);
-    this.#taken++;
-    return loading;
   }
 }
 

@@ -12,6 +12,7 @@ import type { Context } from './context.ts';
 import type { Manifests } from './manifests.ts';
 import { multipartRelated, type Part } from './multipart.ts';
 import { PackBytes } from './pack-bytes.ts';
+import { partialStatus, reachOf } from './reach.ts';
 import { type AnyRef, fileNameOf, refPath } from './references.ts';
 import {
   getCurrent,
@@ -48,8 +49,14 @@ export async function retrieveInstances(options: RetrieveOptions, context: Conte
   );
   if (isUnchanged(context.request, tag)) return notModified(tag);
   if (form === 'single') return singlePart(archive, context, instances[0]!, tag);
-  const { contentType, body } = multipartRelated('application/dicom', parts(archive, context, inPackOrder(instances)));
-  return new Response(await begunStreamOf(body, context), { headers: { 'content-type': contentType, etag: tag } });
+  const reach = await reachOf(archive.packs, instances, context);
+  const { contentType, body } = multipartRelated(
+    'application/dicom',
+    parts(archive, context, inPackOrder(reach.reachable)),
+  );
+  const headers = new Headers({ 'content-type': contentType, etag: tag });
+  const status = partialStatus(headers, reach, instances.length, context);
+  return new Response(await begunStreamOf(body, context), { status, headers });
 }
 
 async function instancesOf(archive: Archive, context: Context, ref: AnyRef): Promise<readonly StoredInstance[]> {

@@ -17,6 +17,7 @@ export type Resource =
   | { readonly kind: 'store'; readonly within: StudyRef | undefined }
   | { readonly kind: 'metadata'; readonly ref: AnyRef }
   | { readonly kind: 'bulkdata'; readonly ref: InstanceRef; readonly path: string }
+  | { readonly kind: 'all-bulkdata'; readonly ref: AnyRef }
   | { readonly kind: 'frames'; readonly ref: InstanceRef; readonly frameNumbers: readonly number[] }
   | {
       readonly kind: 'rendered' | 'thumbnail';
@@ -31,6 +32,7 @@ const partOf: Readonly<Record<Resource['kind'], ServicePart>> = {
   store: 'store',
   metadata: 'retrieve',
   bulkdata: 'retrieve',
+  'all-bulkdata': 'retrieve',
   frames: 'retrieve',
   rendered: 'render',
   thumbnail: 'render',
@@ -62,6 +64,9 @@ export const routes: readonly Route[] = [
   { path: `${study}/metadata`, GET: 'metadata' },
   { path: `${series}/metadata`, GET: 'metadata' },
   { path: `${instance}/metadata`, GET: 'metadata' },
+  { path: `${study}/bulkdata`, GET: 'all-bulkdata' },
+  { path: `${series}/bulkdata`, GET: 'all-bulkdata' },
+  { path: `${instance}/bulkdata`, GET: 'all-bulkdata' },
   { path: `${instance}/bulkdata/{+path}`, GET: 'bulkdata' },
   { path: frames, GET: 'frames' },
   { path: `${instance}/rendered`, GET: 'rendered' },
@@ -78,6 +83,7 @@ const resourceAt: { readonly [Kind in Resource['kind']]: (at: PathValues) => Res
   instances: (at) => ({ kind: 'instances', ref: at.ref }),
   metadata: (at) => ({ kind: 'metadata', ref: at.ref }),
   bulkdata: (at) => ({ kind: 'bulkdata', ref: at.instance, path: at.text('path') }),
+  'all-bulkdata': (at) => ({ kind: 'all-bulkdata', ref: at.ref }),
   frames: (at) => ({ kind: 'frames', ref: at.instance, frameNumbers: frameList(at.text('frames')) }),
   rendered: (at) => ({ kind: 'rendered', ref: at.ref, frameNumbers: at.frameNumbers }),
   thumbnail: (at) => ({ kind: 'thumbnail', ref: at.ref, frameNumbers: at.frameNumbers }),

@@ -3,11 +3,12 @@
  * for every answer: methods, limits, CORS, caching, errors. Mounted by a Lambda, by the edge on the LAN and by the one-machine
  * run alike. CONFORMANCE.md says what it does and does not do.
  */
-import type { InstanceReceiver } from '../archive/outcome.ts';
+import type { BatchReceiver, InstanceReceiver } from '../archive/outcome.ts';
 import type { Archive } from '../archive/ports.ts';
 import { ArchiveError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { problemResponse } from '../problem.ts';
+import { retrieveAllBulkData } from './all-bulkdata.ts';
 import { baseUrlOf } from './base-url.ts';
 import { retrieveBulkData } from './bulkdata.ts';
 import { createByteBudget } from './byte-budget.ts';
@@ -32,8 +33,8 @@ export interface DicomwebOptions {
   readonly tenantOf: (request: Request) => string;
   readonly render: Render;
   readonly log: Logger;
-  /** Where instances are stored to; without it nothing can be. */
-  readonly receiver?: InstanceReceiver;
+  /** Where instances are stored to: one by one, or those of a request together. Without it nothing can be. */
+  readonly receiver?: InstanceReceiver | BatchReceiver;
   /**
    * Resolves when what was stored before the call can be found; the answer to a request to store waits for it, so that its URLs work at
    * once. It ends in any case: what is stored is stored.
@@ -151,6 +152,8 @@ function createHandler(settings: DicomwebOptions): Handler {
         return retrieveMetadata(options, context, resource.ref);
       case 'bulkdata':
         return retrieveBulkData(options, context, resource.ref, resource.path);
+      case 'all-bulkdata':
+        return retrieveAllBulkData(options, context, resource.ref);
       case 'frames':
         return retrieveFrames(options, context, resource.ref, resource.frameNumbers);
       case 'rendered':

@@ -19,6 +19,7 @@ import { entityTag, isUnchanged, notModified, rangeHeaders, rangeOf } from './co
 import type { Context } from './context.ts';
 import type { Manifests } from './manifests.ts';
 import { PackBytes } from './pack-bytes.ts';
+import { reachOf } from './reach.ts';
 import { type AnyRef, fileNameOf } from './references.ts';
 import { inPackOrder, keyOf, readStored, type StoredBytes, type StoredInstance } from './stored-instances.ts';
 
@@ -50,6 +51,9 @@ export async function zipResponse(
       headers: { ...headers, ...rangeHeaders(range, packLengthBytes) },
     });
   }
+  // One that lacks files would look whole to whoever opens it.
+  const { failure } = await reachOf(packs, instances, context);
+  if (failure !== undefined) throw failure;
   const layout = layOut(inPackOrder(instances));
   return new Response(await begunStreamOf(writeZip(packs, layout), context), {
     headers: { ...headers, 'content-length': String(layout.lengthBytes) },

@@ -330,6 +330,24 @@ describe('while the cloud is away', () => {
     expect((await fileOf(there[0]!)).status).toBe(200);
   });
 
+  it('a study of which a part is here is that part, with 206 and a Warning, and whole again afterwards', async () => {
+    const made = makeStudy(3, 2);
+    await open(made);
+    await site.bringHere(site.cloud.packs);
+    await site.evict(site.cloud.packs.slice(1));
+    await site.stopCloud();
+    const path = `/studies/${made[0]!.ref.studyInstanceUid}`;
+    const part = await get(path);
+    expect([part.status, part.headers.get('retry-after')]).toEqual([206, '30']);
+    expect(part.headers.get('warning')).toMatch(/"4 of 6 instances cannot be given now: The cloud archive cannot/);
+    expect((await part.text()).match(/Content-Location: /g)).toHaveLength(2);
+    await site.startCloud();
+    await until('the cloud to be noticed', 10_000, async () => site.recall.report().cloudAnswers);
+    const whole = await get(path);
+    expect([whole.status, whole.headers.get('warning')]).toEqual([200, null]);
+    expect((await whole.text()).match(/Content-Location: /g)).toHaveLength(6);
+  });
+
   it('nobody waits for one that does not answer, after the first has', async () => {
     const made = makeStudy(1, 1);
     await open(made, { line: { waitMs: 100, firstProbeMs: 60_000 } });

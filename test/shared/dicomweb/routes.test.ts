@@ -34,6 +34,9 @@ describe('the table of routes', () => {
     [`${at}/frames/5%2C1`, { kind: 'frames', ref: instance, frameNumbers: [5, 1] }],
     [`${at}/frames/3/rendered`, { kind: 'rendered', ref: instance, frameNumbers: [3] }],
     [`${at}/frames/3/thumbnail`, { kind: 'thumbnail', ref: instance, frameNumbers: [3] }],
+    ['/dicomweb/studies/1.2/bulkdata', { kind: 'all-bulkdata', ref: study }],
+    ['/dicomweb/studies/1.2/series/1.3/bulkdata', { kind: 'all-bulkdata', ref: series }],
+    [`${at}/bulkdata`, { kind: 'all-bulkdata', ref: instance }],
     [`${at}/bulkdata/00420011`, { kind: 'bulkdata', ref: instance, path: '00420011' }],
     [`${at}/bulkdata/54000100/0/54001010`, { kind: 'bulkdata', ref: instance, path: '54000100/0/54001010' }],
     ['/dicomweb/studies/..%2Fstudy', { kind: 'instances', ref: { studyInstanceUid: '../study' } }],
@@ -41,7 +44,7 @@ describe('the table of routes', () => {
 
   it.each([
     '/', '/dicomweb', '/dicomwebx/studies', '/dicomweb/nothing', '/dicomweb/studies/1.2/nothing', '/dicomweb/studies/1.2/series/1.3/nothing',
-    '/dicomweb/studies/1.2/rendered', `${at}/nothing`, `${at}/frames`, `${at}/frames/1/nothing`, `${at}/frames/1/rendered/x`, `${at}/metadata/x`, `${at}/bulkdata`,
+    '/dicomweb/studies/1.2/rendered', `${at}/nothing`, `${at}/frames`, `${at}/frames/1/nothing`, `${at}/frames/1/rendered/x`, `${at}/metadata/x`,
   ])('%s is no resource', (path) => expect(resourceOf(path)).toBeUndefined()); // biome-ignore format: a list
 
   it.each([
