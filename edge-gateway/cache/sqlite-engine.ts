@@ -10,9 +10,17 @@ import { createInstanceTable, type InstanceTable } from './sqlite-instances.ts';
 import { createPackTable, type PackTable } from './sqlite-packs.ts';
 import type { OperationKind } from './sqlite-runner.ts';
 import { type StoredSearchPage, search } from './sqlite-search.ts';
+import { createTombstoneTable, type DeletionCursor, type TombstoneTable } from './sqlite-tombstones.ts';
 import { createWaitingPackTable, type WaitingPackTable } from './sqlite-waiting-packs.ts';
 
-export interface IndexEngine extends InstanceTable, AggregateTable, PackTable, CachedPackTable, WaitingPackTable {
+export interface IndexEngine
+  extends InstanceTable,
+    AggregateTable,
+    PackTable,
+    CachedPackTable,
+    WaitingPackTable,
+    TombstoneTable,
+    DeletionCursor {
   search(tenant: string, query: Query): StoredSearchPage;
 }
 
@@ -21,11 +29,21 @@ export const indexOperations = {
   replaceCurrent: 'derived',
   replaceConflict: 'derived',
   deleteConflict: 'derived',
+  deleteCurrent: 'derived',
+  // Nothing but the index knows of them; what follows in it is durable with them.
+  createTombstones: 'promise',
+  updateTombstone: 'promise',
+  listTombstones: 'read',
+  changedTombstones: 'read',
+  tombstonesToPurge: 'read',
+  deletionCursor: 'read',
+  moveDeletionCursor: 'derived',
   getInstance: 'read',
   getVersions: 'read',
   listInstances: 'read',
   listConflicts: 'read',
   recount: 'derived',
+  refreshLookup: 'derived',
   getStudy: 'read',
   getSeries: 'read',
   listSeries: 'read',
@@ -52,6 +70,7 @@ export function createIndexEngine(database: Database): IndexEngine {
     ...createPackTable(database),
     ...createCachedPackTable(database),
     ...createWaitingPackTable(database),
+    ...createTombstoneTable(database),
     search: (tenant, query) => search(database, tenant, query),
   };
 }

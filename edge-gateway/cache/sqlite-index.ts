@@ -4,16 +4,17 @@
  * threads with their attributes as JSON text: cloning the objects would cost the thread of the sockets far more than parsing.
  */
 import type { ArchiveIndex, Page } from '#shared/archive/ports.ts';
-import type { InstanceRecord } from '#shared/archive/records.ts';
+import type { InstanceRecord, Tombstone } from '#shared/archive/records.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import type { CachedPackTable } from './sqlite-cached-packs.ts';
 import type { IndexEngine } from './sqlite-engine.ts';
-import type { StoredInstance } from './sqlite-instances.ts';
+import type { StoredInstance, StoredPage } from './sqlite-instances.ts';
 import { createLazyExecutor, createLocalExecutor, createWorkerExecutor, type Executor } from './sqlite-rpc.ts';
+import type { DeletionCursor, StoredTombstone } from './sqlite-tombstones.ts';
 import type { WaitingPackTable } from './sqlite-waiting-packs.ts';
 
-/** The port, and what only a cache and an uploader ask. */
-export type SqliteIndex = ArchiveIndex & Asynchronous<CachedPackTable & WaitingPackTable>;
+/** The port, and what only a cache, an uploader and who hears of deletions ask. */
+export type SqliteIndex = ArchiveIndex & Asynchronous<CachedPackTable & WaitingPackTable & DeletionCursor>;
 
 type Asynchronous<T> = {
   [M in keyof T]: T[M] extends (...args: infer A) => infer R ? (...args: A) => Promise<R> : never;
@@ -56,8 +57,20 @@ function callsOn(executor: Executor): Calls {
   });
 }
 
+/** Between other calls: an archive of any size is open at once, and searched rightly meanwhile. */
+const REFRESHED_AT_ONCE = 100;
+
+async function refreshLookup(calls: Calls): Promise<void> {
+  try {
+    while ((await calls.refreshLookup(REFRESHED_AT_ONCE)) > 0);
+  } catch {
+    // Closed, or it cannot be written: whoever writes will say so, and the next start goes on.
+  }
+}
+
 function indexOn(writer: Executor, searcher: Executor): SqliteIndex {
   const calls = callsOn(writer);
+  void refreshLookup(calls);
   const searches = callsOn(searcher);
   return {
     async createInstances(records) {
@@ -67,6 +80,18 @@ function indexOn(writer: Executor, searcher: Executor): SqliteIndex {
     replaceCurrent: (record, expected) => calls.replaceCurrent(stored(record), expected),
     replaceConflict: (record, expected) => calls.replaceConflict(stored(record), expected),
     deleteConflict: ({ attributes: _, ...record }) => calls.deleteConflict(record),
+    deleteCurrent: ({ attributes: _, ...record }) => calls.deleteCurrent(record),
+    createTombstones: (tombstones) =>
+      calls.createTombstones(tombstones.map((one) => ({ ...one, attributes: JSON.stringify(one.attributes) }))),
+    updateTombstone: (tombstone, from, change) => {
+      const { tenant, ...place } = tombstone;
+      return calls.updateTombstone({ tenant, ...refOf(place) }, from, change);
+    },
+    listTombstones: async (tenant, ref, page) => parsedPage(await calls.listTombstones(tenant, refOf(ref), page)),
+    changedTombstones: async (tenant, page) => parsedPage(await calls.changedTombstones(tenant, page)),
+    tombstonesToPurge: async (tenant, page) => parsedPage(await calls.tombstonesToPurge(tenant, page)),
+    deletionCursor: (tenant) => calls.deletionCursor(tenant),
+    moveDeletionCursor: (tenant, cursor) => calls.moveDeletionCursor(tenant, cursor),
     async getInstance(tenant, ref) {
       const record = await calls.getInstance(tenant, refOf(ref));
       return record && parsed(record);
@@ -134,6 +159,11 @@ function parsed<T extends { readonly attributes: string }>(
     },
   };
 }
+
+const parsedPage = ({ items, next }: StoredPage<StoredTombstone>): Page<Tombstone> => ({
+  items: items.map(parsed),
+  next,
+});
 
 const keyNames = ['studyInstanceUid', 'seriesInstanceUid', 'sopInstanceUid', 'packId'] as const;
 

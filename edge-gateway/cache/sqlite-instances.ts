@@ -20,6 +20,7 @@ export interface InstanceTable {
   replaceCurrent(record: StoredInstance, expected: { digest: string; packId: string; offsetBytes: number }): boolean;
   replaceConflict(record: StoredInstance, expected: { packId: string; offsetBytes: number }): boolean;
   deleteConflict(record: Omit<StoredInstance, 'attributes'>): boolean;
+  deleteCurrent(record: Omit<StoredInstance, 'attributes'>): boolean;
   getInstance(tenant: string, ref: InstanceRef): StoredInstance | undefined;
   getVersions(tenant: string, ref: InstanceRef): readonly StoredInstance[];
   listInstances(
@@ -50,27 +51,28 @@ const columns = `instance_uid, conflict, sop_class_uid, transfer_syntax_uid, dig
 const ofSeries = `series_id = (SELECT series.id FROM series JOIN study ON study.id = series.study_id
   WHERE study.tenant = ? AND study.study_uid = ? AND series.series_uid = ?)`;
 
+/** The number of a series, whose row (and study) is made if need be. */
+export function seriesIdIn(database: Database, tenant: string, ref: SeriesRef): number {
+  const sql = (text: string) => database.statement(text);
+  const find = sql(`SELECT series.id FROM series JOIN study ON study.id = series.study_id
+    WHERE study.tenant = ? AND study.study_uid = ? AND series.series_uid = ?`);
+  const known = find.get(tenant, ref.studyInstanceUid, ref.seriesInstanceUid);
+  if (known !== undefined) return known.id as number;
+  sql('INSERT INTO study (tenant, study_uid) VALUES (?, ?) ON CONFLICT DO NOTHING').run(tenant, ref.studyInstanceUid);
+  const added = sql(`INSERT INTO series (study_id, series_uid)
+    SELECT id, ? FROM study WHERE tenant = ? AND study_uid = ? RETURNING id`).get(
+    ref.seriesInstanceUid,
+    tenant,
+    ref.studyInstanceUid,
+  );
+  return added?.id as number;
+}
+
 export function createInstanceTable(database: Database): InstanceTable {
   const sql = (text: string) => database.statement(text);
 
-  /** The number of a series, whose row (and study) is made if need be. */
-  function seriesIdOf(tenant: string, ref: SeriesRef): number {
-    const find = sql(`SELECT series.id FROM series JOIN study ON study.id = series.study_id
-      WHERE study.tenant = ? AND study.study_uid = ? AND series.series_uid = ?`);
-    const known = find.get(tenant, ref.studyInstanceUid, ref.seriesInstanceUid);
-    if (known !== undefined) return known.id as number;
-    sql('INSERT INTO study (tenant, study_uid) VALUES (?, ?) ON CONFLICT DO NOTHING').run(tenant, ref.studyInstanceUid);
-    const added = sql(`INSERT INTO series (study_id, series_uid)
-      SELECT id, ? FROM study WHERE tenant = ? AND study_uid = ? RETURNING id`).get(
-      ref.seriesInstanceUid,
-      tenant,
-      ref.studyInstanceUid,
-    );
-    return added?.id as number;
-  }
-
   function createOne(record: StoredInstance): StoredInstance | undefined {
-    const seriesId = seriesIdOf(record.tenant, record);
+    const seriesId = seriesIdIn(database, record.tenant, record);
     const conflict = conflictKeyOf(record);
     const { changes } =
       sql(`INSERT INTO instance (series_id, instance_uid, conflict, sop_class_uid, transfer_syntax_uid, digest,
@@ -125,6 +127,20 @@ export function createInstanceTable(database: Database): InstanceTable {
     return changes === 1;
   }
 
+  function remove(record: Omit<StoredInstance, 'attributes'>, conflict: string): boolean {
+    const { changes } = sql(`DELETE FROM instance
+      WHERE ${ofSeries} AND instance_uid = ? AND conflict = ? AND pack_id = ? AND offset_bytes = ?`).run(
+      record.tenant,
+      record.studyInstanceUid,
+      record.seriesInstanceUid,
+      record.sopInstanceUid,
+      conflict,
+      record.packId,
+      record.offsetBytes,
+    );
+    return changes === 1;
+  }
+
   function versions(tenant: string, ref: InstanceRef): StoredInstance[] {
     const rows = sql(`SELECT ${columns} FROM instance WHERE ${ofSeries} AND instance_uid = ?`).all(
       tenant,
@@ -149,19 +165,8 @@ export function createInstanceTable(database: Database): InstanceTable {
     replaceCurrent: (record, expected) => replace(record, '', expected),
     replaceConflict: (record, expected) => replace(record, record.digest, { ...expected, digest: record.digest }),
 
-    deleteConflict(record) {
-      const { changes } = sql(`DELETE FROM instance
-        WHERE ${ofSeries} AND instance_uid = ? AND conflict = ? AND pack_id = ? AND offset_bytes = ?`).run(
-        record.tenant,
-        record.studyInstanceUid,
-        record.seriesInstanceUid,
-        record.sopInstanceUid,
-        record.digest,
-        record.packId,
-        record.offsetBytes,
-      );
-      return changes === 1;
-    },
+    deleteConflict: (record) => remove(record, record.digest),
+    deleteCurrent: (record) => remove(record, ''),
 
     getInstance(tenant, ref) {
       const row = sql(`SELECT ${columns} FROM instance WHERE ${ofSeries} AND instance_uid = ? AND conflict = ''`).get(
@@ -179,12 +184,12 @@ export function createInstanceTable(database: Database): InstanceTable {
       ),
 
     listInstances(tenant, ref, { limit, after }) {
-      const cursor = after === undefined ? { seriesUid: '', instanceUid: '' } : readCursor(after);
+      const [cursorSeriesUid, cursorInstanceUid] = pageCursor(after, ['', '']);
       const items: StoredInstance[] = [];
       const list = sql(`SELECT ${columns} FROM instance
         WHERE series_id = ? AND conflict = '' AND instance_uid > ? ORDER BY instance_uid LIMIT ?`);
-      for (const { id, series_uid: seriesInstanceUid } of seriesOf(tenant, ref, cursor.seriesUid)) {
-        const from = seriesInstanceUid === cursor.seriesUid ? cursor.instanceUid : '';
+      for (const { id, series_uid: seriesInstanceUid } of seriesOf(tenant, ref, cursorSeriesUid)) {
+        const from = seriesInstanceUid === cursorSeriesUid ? cursorInstanceUid : '';
         const series = { studyInstanceUid: ref.studyInstanceUid, seriesInstanceUid };
         for (const row of list.all(id, from, limit + 1 - items.length)) items.push(recordOf(tenant, series, row));
         if (items.length > limit) break;
@@ -230,10 +235,13 @@ function recordOf(tenant: string, ref: SeriesRef, found: Record<string, unknown>
   };
 }
 
-function readCursor(after: string): { seriesUid: string; instanceUid: string } {
+/** The values that a cursor holds, of the kinds that `first` has, which stands for none. Error `bad-request`. */
+export function pageCursor<T extends readonly (string | number)[]>(after: string | undefined, first: T): T {
+  if (after === undefined) return first;
   try {
-    const [seriesUid, instanceUid] = JSON.parse(after) as unknown[];
-    if (typeof seriesUid === 'string' && typeof instanceUid === 'string') return { seriesUid, instanceUid };
+    const values = JSON.parse(after) as unknown[];
+    if (values.length === first.length && values.every((value, i) => typeof value === typeof first[i]))
+      return values as unknown as T;
   } catch {
     // Falls through: not one of ours.
   }

@@ -6,7 +6,7 @@ import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { PackChange, PackRecord, PackRef, PackState, SeriesRef, StudyRef } from '#shared/archive/records.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import type { Database } from './sqlite-database.ts';
-import type { StoredPage } from './sqlite-instances.ts';
+import { pageCursor, type StoredPage } from './sqlite-instances.ts';
 
 export type PackTotals = Awaited<ReturnType<ArchiveIndex['packTotals']>>;
 
@@ -35,6 +35,7 @@ const columnOf = {
   sourceAeTitles: 'source_ae_titles',
   evictedAtMs: 'evicted_at_ms',
   accessedAtMs: 'accessed_at_ms',
+  purgedAtMs: 'purged_at_ms',
 } as const satisfies Record<Exclude<keyof PackRecord, 'tenant' | keyof PackRef>, string>;
 
 type Field = keyof typeof columnOf;
@@ -81,7 +82,7 @@ export function createPackTable(database: Database): PackTable {
     deletePack(tenant, ref) {
       const known = getPack(tenant, ref);
       if (known === undefined) return;
-      if (known.state !== 'open') {
+      if (known.state !== 'open' && known.purgedAtMs === undefined) {
         throw new ArchiveError(
           'conflict',
           'The record of a pack that was sealed stays; only that of an open one can go.',
@@ -112,7 +113,12 @@ export function createPackTable(database: Database): PackTable {
     packsInState(tenant, state, { limit, after }) {
       const rows =
         sql(`SELECT pack.* FROM pack WHERE tenant = ? AND state = ? AND (pack_id, study_uid, series_uid) > (?, ?, ?)
-        ORDER BY pack_id, study_uid, series_uid LIMIT ?`).all(tenant, state, ...readCursor(after), limit + 1);
+        ORDER BY pack_id, study_uid, series_uid LIMIT ?`).all(
+          tenant,
+          state,
+          ...pageCursor(after, ['', '', '']),
+          limit + 1,
+        );
       const items = rows.slice(0, limit).map(packOf);
       const last = items.at(-1);
       const more = rows.length > limit && last !== undefined;
@@ -164,18 +170,4 @@ export function packOf(row: Record<string, unknown>): PackRecord {
     record[field] = field === 'sourceAeTitles' ? JSON.parse(value as string) : value;
   }
   return record as unknown as PackRecord;
-}
-
-function readCursor(after: string | undefined): [string, string, string] {
-  if (after === undefined) return ['', '', ''];
-  try {
-    const parts = JSON.parse(after) as unknown[];
-    if (parts.length === 3 && parts.every((part) => typeof part === 'string')) return parts as [string, string, string];
-  } catch {
-    // Falls through: not one of ours.
-  }
-  throw new ArchiveError(
-    'bad-request',
-    'The cursor is not one that this index has given out; start from the first page.',
-  );
 }

@@ -78,6 +78,13 @@ export function createRecallIndex({ index, holdings, mergedSearch, log }: Recall
     replaceCurrent: (record, expected) => index.replaceCurrent(record, expected),
     replaceConflict: (record, expected) => index.replaceConflict(record, expected),
     deleteConflict: (record) => index.deleteConflict(record),
+    deleteCurrent: (record) => index.deleteCurrent(record),
+    createTombstones: (tombstones) => index.createTombstones(tombstones),
+    updateTombstone: (tombstone, from, change) => index.updateTombstone(tombstone, from, change),
+    // What the cloud deletes is told to this gateway (deletions.ts), whether it has anything of it or not.
+    listTombstones: (tenant, ref, page) => index.listTombstones(tenant, ref, page),
+    changedTombstones: (tenant, page) => index.changedTombstones(tenant, page),
+    tombstonesToPurge: (tenant, page) => index.tombstonesToPurge(tenant, page),
     /** What is known here needs no question. */
     async getInstance(tenant, ref) {
       const known = await index.getInstance(tenant, ref);

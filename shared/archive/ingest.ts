@@ -7,8 +7,10 @@
  * the current record only ever moves to an earlier arrival; a record that gives way is written as a conflict, at
  * its exact place, before it is replaced; a conflict that the current record makes superfluous is removed only if it is a
  * later arrival of the same bytes; and whoever has written looks again, so that of two at once at least one sees both.
+ * What was deleted (deletion.ts) is not brought in again by whoever tells of the same bytes once more.
  */
 import { ArchiveError } from '../errors.ts';
+import { deletedAmong, removeVersion } from './deletion.ts';
 import type { Outcome } from './outcome.ts';
 import type { ArchiveIndex } from './ports.ts';
 import { arrivedBefore, type InstanceRecord, type InstanceRef, type SeriesRef } from './records.ts';
@@ -30,12 +32,30 @@ const CONCURRENCY = 16;
 /**
  * Puts the instances of packs into the index and recounts their series. Idempotent: to be repeated from the start when it
  * rejects or the process ends half-way. Outcomes are in the order of `records` (whose `state` does not count): `stored`
- * for the current record itself, also when it was there before; never `refused`. Errors: those of the index.
+ * for the current record itself, also when it was there before; `duplicate` also for bytes that are deleted; never `refused`.
+ * Errors: those of the index; `unavailable` when an instance was deleted meanwhile.
  */
 export async function indexInstances(
   index: ArchiveIndex,
   records: readonly InstanceRecord[],
 ): Promise<readonly Outcome[]> {
+  const deleted = await deletedAmong(index, records);
+  const live = records.filter((record) => !deleted.has(record));
+  const outcomes = (await bringIn(index, live)).values();
+  // Somebody may have deleted them since, or while an earlier call was half-way: of the two at least one sees both.
+  for (const record of await deletedAmong(index, records)) await removeVersion(index, record);
+
+  const series = new Map<string, { tenant: string; ref: SeriesRef }>();
+  for (const { tenant, studyInstanceUid, seriesInstanceUid } of records) {
+    const ref = { studyInstanceUid, seriesInstanceUid };
+    series.set(JSON.stringify([tenant, studyInstanceUid, seriesInstanceUid]), { tenant, ref });
+  }
+  await allEnded([...series.values()].map(({ tenant, ref }) => index.recount(tenant, ref)));
+  return records.map((record) => (deleted.has(record) ? outcomeOf('duplicate', record) : outcomes.next().value!));
+}
+
+/** Puts them into the index; their series are not counted yet. */
+async function bringIn(index: ArchiveIndex, records: readonly InstanceRecord[]): Promise<readonly Outcome[]> {
   const incoming = records.map((record): InstanceRecord => ({ ...record, state: 'current' }));
   const known = await index.createInstances(incoming);
   const outcomes = incoming.map((record): Outcome => outcomeOf('stored', record));
@@ -48,13 +68,6 @@ export async function indexInstances(
     }
   };
   await allEnded(Array.from({ length: CONCURRENCY }, settleSome));
-
-  const series = new Map<string, { tenant: string; ref: SeriesRef }>();
-  for (const { tenant, studyInstanceUid, seriesInstanceUid } of incoming) {
-    const ref = { studyInstanceUid, seriesInstanceUid };
-    series.set(JSON.stringify([tenant, studyInstanceUid, seriesInstanceUid]), { tenant, ref });
-  }
-  await allEnded([...series.values()].map(({ tenant, ref }) => index.recount(tenant, ref)));
   return outcomes;
 }
 
@@ -130,6 +143,6 @@ const outcomeOf = (kind: 'stored' | 'duplicate' | 'conflict', record: InstanceRe
 });
 
 const lost = (record: InstanceRecord): ArchiveError =>
-  new ArchiveError('damaged', 'The index lost the current record of an instance while it was written.', {
+  new ArchiveError('unavailable', 'An instance was deleted while it was brought into the index; try again.', {
     ...uidsOf(record),
   });

@@ -27,6 +27,26 @@ export function newPackId(nowMs: number, random: Uint8Array): string {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
+/**
+ * The id directly before this one, of the same millisecond: for a pack that takes the place of another in the order of arrival. The
+ * same for everybody who asks.
+ */
+export function packIdBefore(packId: string): string {
+  const number = BigInt(`0x${packId.replaceAll('-', '')}`);
+  // 12 and 62 random bits, with the version and the variant between them.
+  const low = number & LOW_MASK;
+  const high = (number >> 64n) & HIGH_MASK;
+  const random = ((high << 62n) | low) - 1n;
+  if (random < 0n) throw new RangeError('this packId is the first of its millisecond');
+  const hex = ((number & ~((HIGH_MASK << 64n) | LOW_MASK)) | ((random >> 62n) << 64n) | (random & LOW_MASK)).toString(
+    16,
+  );
+  return hex.padStart(32, '0').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}
+
+const HIGH_MASK = (1n << 12n) - 1n;
+const LOW_MASK = (1n << 62n) - 1n;
+
 export function isPackId(text: string): boolean {
   return packIdPattern.test(text);
 }

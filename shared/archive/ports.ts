@@ -17,6 +17,8 @@ import type {
   SeriesRef,
   StudyRecord,
   StudyRef,
+  Tombstone,
+  TombstoneState,
 } from './records.ts';
 
 export interface Page<T> {
@@ -43,6 +45,8 @@ export interface ArchiveIndex {
   replaceConflict(record: InstanceRecord, expected: { packId: string; offsetBytes: number }): Promise<boolean>;
   /** Removes this conflict, if it is still at this place. Only for bytes that another record of the same digest holds. */
   deleteConflict(record: InstanceRecord): Promise<boolean>;
+  /** Removes the current record, if it is still at this place. Only where a tombstone says that these bytes are deleted. */
+  deleteCurrent(record: InstanceRecord): Promise<boolean>;
   getInstance(tenant: string, ref: InstanceRef): Promise<InstanceRecord | undefined>;
   /** The current instance and its conflicts, current first, then in order of arrival; empty when unknown. */
   getVersions(tenant: string, ref: InstanceRef): Promise<readonly InstanceRecord[]>;
@@ -54,6 +58,28 @@ export interface ArchiveIndex {
   ): Promise<Page<InstanceRecord>>;
   /** How many conflicts there are, and the first of them in ascending order of (study, series, instance, digest). */
   listConflicts(tenant: string, limit: number): Promise<{ count: number; records: readonly InstanceRecord[] }>;
+
+  /**
+   * Adds each under its key (tenant, reference, packId), or puts it in place of one that is `restored`; any other that is there stays. What a
+   * tombstone is about is shown until its record is removed: deletion.ts knows the order.
+   */
+  createTombstones(tombstones: readonly Tombstone[]): Promise<void>;
+  /** Changes its state if that is one of `from`; `purged` takes its attributes away. False: the condition failed. */
+  updateTombstone(
+    tombstone: InstanceRef & { readonly tenant: string; readonly packId: string },
+    from: readonly TombstoneState[],
+    change: { readonly state: TombstoneState; readonly changedAtMs: number },
+  ): Promise<boolean>;
+  /** In ascending order of (series UID, instance UID, packId). */
+  listTombstones(
+    tenant: string,
+    ref: StudyRef | SeriesRef | InstanceRef,
+    page: { limit: number; after?: string },
+  ): Promise<Page<Tombstone>>;
+  /** Those that have changed at `fromMs` or later, in the order in which they did. */
+  changedTombstones(tenant: string, page: { fromMs: number; limit: number; after?: string }): Promise<Page<Tombstone>>;
+  /** Those that are `deleted` or `rewritten` and were deleted at `untilMs` or before, the oldest deletion first. */
+  tombstonesToPurge(tenant: string, page: { untilMs: number; limit: number; after?: string }): Promise<Page<Tombstone>>;
 
   /**
    * Derives the series' and the study's record anew from the level below, under optimistic concurrency: when it returns,
@@ -78,7 +104,7 @@ export interface ArchiveIndex {
     from: readonly PackState[],
     change: PackChange,
   ): Promise<PackRecord | undefined>;
-  /** Removes the record of a pack that was never sealed (nothing acknowledged is in it). */
+  /** Removes the record of a pack that was never sealed (nothing acknowledged is in it), or in which nothing is looked for any more (`purgedAtMs`). */
   deletePack(tenant: string, ref: PackRef): Promise<void>;
   /** Of a study or a series, in ascending order of packId. */
   listPacks(tenant: string, ref: StudyRef | SeriesRef): Promise<readonly PackRecord[]>;
@@ -104,9 +130,11 @@ export interface ArchiveIndex {
 
 /**
  * Immutable objects under keys that keys.ts makes: sealed packs and their manifests.
- * Errors: `not-found`, `range-not-satisfiable`, `checksum-mismatch`, `out-of-resources`, `damaged`.
+ * Errors: `not-found`, `range-not-satisfiable`, `checksum-mismatch`, `out-of-resources`, `damaged`; `unavailable` for what sleeps or is
+ * out of reach, with `retryAfterSeconds` in its details where that is known.
  */
 export interface PackStore {
+  /** Undefined: there is no such object. Error `unavailable` where it is known that the object cannot be read now. */
   head(key: string): Promise<{ lengthBytes: number } | undefined>;
   /** The bytes of the range, or all. Exactly as many as asked for. For ranges that fit in memory. */
   read(key: string, range?: ByteRange): Promise<Uint8Array>;

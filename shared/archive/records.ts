@@ -51,6 +51,23 @@ export interface InstanceRecord extends InstanceRef {
   readonly attributes: DicomJson;
 }
 
+/**
+ * `deleted`: shown no more, and can be restored. `restored`: its bytes count again. `rewritten`: what its pack holds beside such bytes lies in
+ * another pack now, and the pack is about to go. `purged`: the bytes are gone.
+ */
+export type TombstoneState = 'deleted' | 'restored' | 'rewritten' | 'purged';
+
+/**
+ * One instance's bytes in ONE pack, which somebody has deleted: the same instance in a pack that is archived later is another matter
+ * (deletion.ts). It is the record that the instance had; once purged its `attributes` are empty, and no patient data is left.
+ */
+export interface Tombstone extends Omit<InstanceRecord, 'state'> {
+  readonly state: TombstoneState;
+  readonly deletedAtMs: number;
+  /** When it came into its state. */
+  readonly changedAtMs: number;
+}
+
 /** Derived from the series' current instances: `attributes` are the series' ones (attributesOf) of the first in order of arrival. */
 export interface SeriesRecord extends SeriesRef {
   readonly tenant: string;
@@ -95,6 +112,8 @@ export interface PackRecord extends PackRef {
   readonly evictedAtMs?: number;
   /** When somebody last read from it, to a few minutes; absent: never since it was sealed. */
   readonly accessedAtMs?: number;
+  /** Since when no instance is looked for in it, because of deletions: its bytes go. The record stays, so that it is never taken again. */
+  readonly purgedAtMs?: number;
 }
 
 /** New values for fields of a pack's record; undefined removes a field. */

@@ -3,7 +3,7 @@
  * (PS3.5 §9.1), and what was stored must come back under the UID it has: escaped in URLs, hashed where a name is made of it.
  */
 import { keyPartOf } from '../archive/keys.ts';
-import type { InstanceRef, SeriesRef, StudyRef } from '../archive/records.ts';
+import type { InstanceRef, Level, SeriesRef, StudyRef } from '../archive/records.ts';
 import { isUid } from '../dicom/uid.ts';
 import { ArchiveError } from '../errors.ts';
 
@@ -28,12 +28,15 @@ export function logFieldsOf(ref: AnyRef): Readonly<Record<string, string>> {
   return Object.fromEntries(uidsOf(ref).map(([name, uid]) => [name, keyPartOf(uid)]));
 }
 
+export function levelNameOf(ref: AnyRef): Level {
+  return 'sopInstanceUid' in ref ? 'instance' : 'seriesInstanceUid' in ref ? 'series' : 'study';
+}
+
 /** What a request for something that is not there gets: `bad-request` when its reference could hardly name anything, else `not-found`. */
 export function unknownReference(ref: AnyRef): ArchiveError {
   const malformed = malformedReference(ref);
   if (malformed !== undefined) return malformed;
-  const level = 'sopInstanceUid' in ref ? 'instance' : 'seriesInstanceUid' in ref ? 'series' : 'study';
-  return new ArchiveError('not-found', `The archive has no such ${level}.`, { ...ref });
+  return new ArchiveError('not-found', `The archive has no such ${levelNameOf(ref)}.`, { ...ref });
 }
 
 export function malformedReference(ref: AnyRef): ArchiveError | undefined {

@@ -63,6 +63,17 @@ export function packContract(index: () => ArchiveIndex): void {
       expect(await index().getPack(tenant(), pack)).toEqual({ ...pack, state: 'sealed' });
     });
 
+    it('go when nothing is looked for in them any more', async () => {
+      const pack = packRecord({ state: 'archived' });
+      await index().createPack(pack);
+      expect(await index().updatePack(tenant(), pack, ['archived'], { purgedAtMs: 7 })).toEqual({
+        ...pack,
+        purgedAtMs: 7,
+      });
+      await index().deletePack(tenant(), pack);
+      expect(await index().getPack(tenant(), pack)).toBeUndefined();
+    });
+
     it('are listed by study, by series and by state, oldest first', async () => {
       const packs = [4, 2, 3, 1].map((pack) => packRecord({ pack, state: pack === 3 ? 'sealed' : 'open' }));
       const elsewhere = packRecord({ pack: 5, seriesInstanceUid: seriesUid(1, 2) });

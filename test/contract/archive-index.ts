@@ -1,6 +1,7 @@
 /**
  * What every ArchiveIndex must do, whatever it is built on. It asks for nothing that a store of single items with conditional
- * writes could not give. Packs are archive-index-packs.ts, searches archive-index-search.ts.
+ * writes could not give. Packs are archive-index-packs.ts, tombstones
+ * archive-index-tombstones.ts, searches archive-index-search.ts.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
@@ -20,6 +21,7 @@ import {
 } from '../support/archive-records.ts';
 import { packContract } from './archive-index-packs.ts';
 import { searchContract } from './archive-index-search.ts';
+import { tombstoneContract } from './archive-index-tombstones.ts';
 import { all } from './pages.ts';
 
 export interface MadeIndex {
@@ -325,6 +327,7 @@ export function archiveIndexContract(name: string, make: () => Promise<MadeIndex
     });
 
     packContract(() => index);
+    tombstoneContract(() => index);
 
     it('answers what was asked before it is closed, and nothing after', async () => {
       const record = instanceRecord();

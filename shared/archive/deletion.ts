@@ -1,0 +1,167 @@
+/**
+ * What is deleted and stays so. A tombstone is about bytes: one instance in one pack. It covers the same instance in every other pack that
+ * the archive had verified (`archived`) when it was deleted, and in no later one: to store it again after that is a new arrival.
+ *
+ * No transactions: the tombstone is written first, then the record removed; whoever brings records in looks for tombstones before and
+ * after (ingest.ts). So of two at once at least one sees the other, and what ends half-way is finished by doing it again.
+ */
+import { packRefOf } from './keys.ts';
+import type { ArchiveIndex } from './ports.ts';
+import type { InstanceRecord, InstanceRef, SeriesRef, StudyRef, Tombstone } from './records.ts';
+
+type AnyRef = StudyRef | SeriesRef | InstanceRef;
+
+const PAGE = 500;
+/** Instances that are worked on at once. */
+const CONCURRENCY = 16;
+
+/** Which of the records name bytes that are deleted. One question for each series that has no tombstones. */
+export async function deletedAmong(
+  index: ArchiveIndex,
+  records: readonly InstanceRecord[],
+): Promise<ReadonlySet<InstanceRecord>> {
+  const deleted = new Set<InstanceRecord>();
+  for (const ofSeries of Map.groupBy(records, seriesNameOf).values()) {
+    const [first] = ofSeries;
+    if (first === undefined) continue;
+    const wanted = Map.groupBy(ofSeries, ({ sopInstanceUid }) => sopInstanceUid);
+    for await (const tombstone of tombstonesOf(index, first.tenant, seriesOf(first)))
+      for (const record of wanted.get(tombstone.sopInstanceUid) ?? [])
+        if (!deleted.has(record) && (await covers(index, tombstone, record))) deleted.add(record);
+  }
+  return deleted;
+}
+
+/** Whether the deletion is about the record's bytes. */
+export async function covers(
+  index: Pick<ArchiveIndex, 'getPack'>,
+  tombstone: Tombstone,
+  record: InstanceRecord,
+): Promise<boolean> {
+  if (tombstone.state === 'restored') return false;
+  if (tombstone.packId === record.packId) return true;
+  const pack = await index.getPack(record.tenant, packRefOf(record));
+  return pack?.state === 'archived' && (pack.archivedAtMs ?? Number.POSITIVE_INFINITY) <= tombstone.deletedAtMs;
+}
+
+/**
+ * Deletes every version of every instance of a study or a series, or of one instance. Idempotent; to be called again when it rejects.
+ * @returns whether there was, or is a deletion of, any such instance
+ */
+export async function deleteInstances(
+  index: ArchiveIndex,
+  tenant: string,
+  ref: AnyRef,
+  nowMs: () => number,
+): Promise<boolean> {
+  let found = false;
+  for await (const current of currentOf(index, tenant, ref)) {
+    found = true;
+    const versions = (await inParallel(current, (record) => index.getVersions(tenant, record))).flat();
+    await deleteVersions(index, versions, nowMs());
+  }
+  // All that are shown, also those that a call before this one has emptied and not counted.
+  for (const { studyInstanceUid, seriesInstanceUid } of await index.listSeries(tenant, ref))
+    if (!('seriesInstanceUid' in ref) || ref.seriesInstanceUid === seriesInstanceUid)
+      await index.recount(tenant, { studyInstanceUid, seriesInstanceUid });
+  return found || isDeleted(index, tenant, ref);
+}
+
+/** Deletes these versions, whatever others there are of their instances; the caller recounts. */
+export async function deleteVersions(
+  index: ArchiveIndex,
+  versions: readonly InstanceRecord[],
+  deletedAtMs: number,
+): Promise<void> {
+  await index.createTombstones(
+    versions.map(({ state: _, ...record }) => ({ ...record, state: 'deleted', deletedAtMs, changedAtMs: deletedAtMs })),
+  );
+  const ofInstances = [
+    ...Map.groupBy(versions, (record) => `${seriesNameOf(record)}\n${record.sopInstanceUid}`).values(),
+  ];
+  await inParallel(ofInstances, async (ofOne) => {
+    // The current one last: it is what finds the others, should this end half-way.
+    const inOrder = ofOne.toSorted((a, b) => Number(a.state === 'current') - Number(b.state === 'current'));
+    for (const version of inOrder) await removeVersion(index, version);
+  });
+}
+
+/** Removes the record at this place. Of a current one the first conflict that is left takes the place. */
+export async function removeVersion(index: ArchiveIndex, removed: InstanceRecord): Promise<void> {
+  const versions = await index.getVersions(removed.tenant, removed);
+  const isHere = ({ packId, offsetBytes }: InstanceRecord): boolean =>
+    packId === removed.packId && offsetBytes === removed.offsetBytes;
+  for (const version of versions)
+    if (version.state === 'conflict' && isHere(version)) await index.deleteConflict(version);
+  const current = versions.find(({ state }) => state === 'current');
+  if (current === undefined || !isHere(current)) return;
+  const conflicts = versions.filter((version) => version.state === 'conflict' && !isHere(version));
+  const gone = await deletedAmong(index, conflicts);
+  const next = conflicts.find((version) => !gone.has(version));
+  if (next === undefined) await index.deleteCurrent(current);
+  else if (await index.replaceCurrent({ ...next, state: 'current' }, current)) await index.deleteConflict(next);
+}
+
+/** Whether something of it was deleted, and nothing of it is there. */
+export async function isDeleted(index: ArchiveIndex, tenant: string, ref: AnyRef): Promise<boolean> {
+  let wasDeleted = false;
+  for await (const { state } of tombstonesOf(index, tenant, ref)) {
+    wasDeleted = state !== 'restored';
+    if (wasDeleted) break;
+  }
+  if (!wasDeleted) return false;
+  if ('sopInstanceUid' in ref) return (await index.getInstance(tenant, ref)) === undefined;
+  return (await index.listInstances(tenant, ref, { limit: 1 })).items.length === 0;
+}
+
+/** All of a study, a series or an instance, in the order of the index. */
+export async function* tombstonesOf(
+  index: Pick<ArchiveIndex, 'listTombstones'>,
+  tenant: string,
+  ref: AnyRef,
+): AsyncGenerator<Tombstone, void, void> {
+  let after: string | undefined;
+  do {
+    const page = await index.listTombstones(tenant, ref, { limit: PAGE, ...(after === undefined ? {} : { after }) });
+    yield* page.items;
+    after = page.next;
+  } while (after !== undefined);
+}
+
+async function* currentOf(
+  index: ArchiveIndex,
+  tenant: string,
+  ref: AnyRef,
+): AsyncGenerator<readonly InstanceRecord[], void, void> {
+  if ('sopInstanceUid' in ref) {
+    const record = await index.getInstance(tenant, ref);
+    if (record !== undefined) yield [record];
+    return;
+  }
+  let after: string | undefined;
+  do {
+    const page = await index.listInstances(tenant, ref, { limit: PAGE, ...(after === undefined ? {} : { after }) });
+    if (page.items.length > 0) yield page.items;
+    after = page.next;
+  } while (after !== undefined);
+}
+
+/** Rejects only when nothing of it runs on. */
+async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  const waiting = items.entries();
+  const some = async (): Promise<void> => {
+    for (const [i, item] of waiting) results[i] = await work(item);
+  };
+  for (const end of await Promise.allSettled(Array.from({ length: CONCURRENCY }, some)))
+    if (end.status === 'rejected') throw end.reason;
+  return results;
+}
+
+const seriesOf = ({ studyInstanceUid, seriesInstanceUid }: SeriesRef): SeriesRef => ({
+  studyInstanceUid,
+  seriesInstanceUid,
+});
+
+const seriesNameOf = ({ tenant, studyInstanceUid, seriesInstanceUid }: InstanceRecord): string =>
+  JSON.stringify([tenant, studyInstanceUid, seriesInstanceUid]);
