@@ -44,6 +44,8 @@ export const functions: readonly FunctionRow[] = [
       kind: 'http',
       methods: read,
       paths: [
+        '/dicomweb',
+        '/dicomweb/openapi.json',
         '/dicomweb/studies',
         '/dicomweb/series',
         '/dicomweb/instances',

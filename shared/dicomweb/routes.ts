@@ -9,12 +9,15 @@ import { mountPath } from './base-url.ts';
 import type { AnyRef } from './references.ts';
 
 /** The parts a deployment may mount on their own. */
-export type ServicePart = 'search' | 'retrieve' | 'render' | 'store';
+export type ServicePart = 'search' | 'retrieve' | 'render' | 'store' | 'erase';
 
 export type Resource =
+  /** The root of the service, and its OpenAPI document. */
+  | { readonly kind: 'capabilities' | 'openapi' }
   | { readonly kind: 'search'; readonly level: Level; readonly within: StudyRef | SeriesRef | undefined }
   | { readonly kind: 'instances'; readonly ref: AnyRef }
   | { readonly kind: 'store'; readonly within: StudyRef | undefined }
+  | { readonly kind: 'erase'; readonly ref: AnyRef }
   | { readonly kind: 'metadata'; readonly ref: AnyRef }
   | { readonly kind: 'bulkdata'; readonly ref: InstanceRef; readonly path: string }
   | { readonly kind: 'all-bulkdata'; readonly ref: AnyRef }
@@ -27,9 +30,12 @@ export type Resource =
     };
 
 const partOf: Readonly<Record<Resource['kind'], ServicePart>> = {
+  capabilities: 'search',
+  openapi: 'search',
   search: 'search',
   instances: 'retrieve',
   store: 'store',
+  erase: 'erase',
   metadata: 'retrieve',
   bulkdata: 'retrieve',
   'all-bulkdata': 'retrieve',
@@ -39,7 +45,7 @@ const partOf: Readonly<Record<Resource['kind'], ServicePart>> = {
 };
 
 /** In the order in which Allow names them. HEAD is answered wherever GET is, OPTIONS everywhere. */
-const methodNames = ['GET', 'POST'] as const;
+const methodNames = ['GET', 'POST', 'DELETE'] as const;
 export type Method = (typeof methodNames)[number];
 
 /** A path and what each method acts on there. */
@@ -52,15 +58,17 @@ const frames = `${instance}/frames/{frames}`;
 
 /** Below the mount path. `{name}` is one segment, `{+name}` at the end is one or more of them. */
 export const routes: readonly Route[] = [
+  { path: '/', GET: 'capabilities' },
+  { path: '/openapi.json', GET: 'openapi' },
   { path: '/studies', GET: 'search', POST: 'store' },
   { path: '/series', GET: 'search' },
   { path: '/instances', GET: 'search' },
   { path: `${study}/series`, GET: 'search' },
   { path: `${study}/instances`, GET: 'search' },
   { path: `${series}/instances`, GET: 'search' },
-  { path: study, GET: 'instances', POST: 'store' },
-  { path: series, GET: 'instances' },
-  { path: instance, GET: 'instances' },
+  { path: study, GET: 'instances', POST: 'store', DELETE: 'erase' },
+  { path: series, GET: 'instances', DELETE: 'erase' },
+  { path: instance, GET: 'instances', DELETE: 'erase' },
   { path: `${study}/metadata`, GET: 'metadata' },
   { path: `${series}/metadata`, GET: 'metadata' },
   { path: `${instance}/metadata`, GET: 'metadata' },
@@ -78,9 +86,12 @@ export const routes: readonly Route[] = [
 ];
 
 const resourceAt: { readonly [Kind in Resource['kind']]: (at: PathValues) => Resource } = {
+  capabilities: () => ({ kind: 'capabilities' }),
+  openapi: () => ({ kind: 'openapi' }),
   search: (at) => ({ kind: 'search', level: at.level, within: at.within }),
   store: (at) => ({ kind: 'store', within: at.within }),
   instances: (at) => ({ kind: 'instances', ref: at.ref }),
+  erase: (at) => ({ kind: 'erase', ref: at.ref }),
   metadata: (at) => ({ kind: 'metadata', ref: at.ref }),
   bulkdata: (at) => ({ kind: 'bulkdata', ref: at.instance, path: at.text('path') }),
   'all-bulkdata': (at) => ({ kind: 'all-bulkdata', ref: at.ref }),
@@ -91,14 +102,18 @@ const resourceAt: { readonly [Kind in Resource['kind']]: (at: PathValues) => Res
 
 export const partOfKind = (kind: Resource['kind']): ServicePart => partOf[kind];
 
-/** The methods of a route that the parts of a deployment answer, in the order in which Allow names them. */
-export function methodsOf(route: Route, offered: ReadonlySet<ServicePart>): string[] {
-  const answered = methodNames.filter((method) => {
+/** The methods of a route that the parts of a deployment answer, without HEAD and OPTIONS. */
+export const answeredMethods = (route: Route, offered: ReadonlySet<ServicePart>): readonly Method[] =>
+  methodNames.filter((method) => {
     const kind = route[method];
     return kind !== undefined && offered.has(partOf[kind]);
   });
-  return [...answered.flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method])), 'OPTIONS'];
-}
+
+/** All of them, in the order in which Allow names them. */
+export const methodsOf = (route: Route, offered: ReadonlySet<ServicePart>): readonly string[] => [
+  ...answeredMethods(route, offered).flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method])),
+  'OPTIONS',
+];
 
 export interface FoundRoute {
   readonly route: Route;

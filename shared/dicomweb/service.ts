@@ -12,8 +12,10 @@ import { retrieveAllBulkData } from './all-bulkdata.ts';
 import { baseUrlOf } from './base-url.ts';
 import { retrieveBulkData } from './bulkdata.ts';
 import { createByteBudget } from './byte-budget.ts';
+import { describeOpenApi, describeRoute, describeService } from './capabilities.ts';
 import type { Context } from './context.ts';
 import { allowCrossOrigin } from './cross-origin.ts';
+import { type Eraser, erase, goneIfDeleted } from './erase.ts';
 import { retrieveFrames } from './frames.ts';
 import { createManifests, type InspectEntry } from './manifests.ts';
 import { retrieveMetadata } from './metadata.ts';
@@ -42,7 +44,9 @@ export interface DicomwebOptions {
   readonly findable?: () => Promise<void>;
   /** Of one request to store. Default 10,000. */
   readonly maximumStoreParts?: number;
-  /** Default: all, `store` only with a receiver. */
+  /** What deletes; without it nothing can be. */
+  readonly eraser?: Eraser;
+  /** Default: all, `store` only with a receiver, `erase` with an eraser. */
   readonly parts?: readonly ServicePart[];
   /**
    * What the whole deployment answers, wherever it is mounted: Allow and the capabilities name it. Default: what this service reads, and
@@ -78,13 +82,15 @@ type Handler = (context: Context, resource: Resource) => Promise<Response>;
 
 export function createDicomwebService(options: DicomwebOptions): Service {
   const { tenantOf, log, allowedOrigins = [] } = options;
-  const handle = createHandler(options);
-  const parts: ReadonlySet<ServicePart> = new Set(options.parts ?? ['search', 'retrieve', 'render', 'store']);
+  const parts: ReadonlySet<ServicePart> = new Set(options.parts ?? ['search', 'retrieve', 'render', 'store', 'erase']);
   const canStore = options.receiver !== undefined && parts.has('store');
+  const canErase = options.eraser !== undefined && parts.has('erase');
   const reads: readonly ServicePart[] = ['search', 'retrieve', 'render'];
   const offered: ReadonlySet<ServicePart> = new Set(
-    options.offered ?? [...reads, ...(canStore ? ['store' as const] : [])],
+    options.offered ?? [...reads, ...(canStore ? ['store' as const] : []), ...(canErase ? ['erase' as const] : [])],
   );
+
+  const handle = createHandler(options, offered);
 
   const answer = async (request: Request): Promise<Response> => {
     let requestLog = log;
@@ -100,19 +106,27 @@ export function createDicomwebService(options: DicomwebOptions): Service {
       if (found === undefined) throw noResource();
       const methods = methodsOf(found.route, offered);
       const allow = methods.join(', ');
-      if (request.method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow } });
+      if (request.method === 'OPTIONS') {
+        const asked = { request, query: url.searchParams, baseUrl: baseUrlOf(request) };
+        return describeRoute(asked, found.route, offered);
+      }
       const resource = methods.includes(request.method) ? found.resource(request.method) : undefined;
       if (resource === undefined) {
-        throw new ArchiveError('method-not-allowed', `This resource answers ${allow}.`, { allow });
+        const where = request.method === 'DELETE' ? ' Where deleting is possible, it is in the cloud archive.' : '';
+        throw new ArchiveError('method-not-allowed', `This resource answers ${allow}.${where}`, { allow });
       }
-      const ref = 'ref' in resource ? resource.ref : resource.within;
+      const ref = 'ref' in resource ? resource.ref : 'within' in resource ? resource.within : undefined;
       // The query string may name a patient: it never reaches the log.
       requestLog = log.child({ resource: resource.kind, ...(ref && logFieldsOf(ref)) });
       // Behind the methods: they are the same whichever part a deployment sends them to.
       if (!parts.has(partOfKind(resource.kind))) throw noResource();
       const tenant = tenantOf(request);
       const context = { request, query: url.searchParams, tenant, baseUrl: baseUrlOf(request), log: requestLog };
-      return await handle(context, resource);
+      try {
+        return await handle(context, resource);
+      } catch (error) {
+        throw ref === undefined ? error : await goneIfDeleted(options.archive.index, tenant, ref, error);
+      }
     } catch (error) {
       return problemResponse(error, requestLog);
     }
@@ -132,20 +146,28 @@ export function createDicomwebService(options: DicomwebOptions): Service {
 const noResource = (): ArchiveError =>
   new ArchiveError('not-found', 'No DICOMweb resource has this path; the conformance statement lists those there are.');
 
-function createHandler(settings: DicomwebOptions): Handler {
+function createHandler(settings: DicomwebOptions, offered: ReadonlySet<ServicePart>): Handler {
   const { archive, render, manifestCacheBytes = 64 * MIB, inspectEntry } = settings;
   const manifests = createManifests(archive.packs, manifestCacheBytes, inspectEntry);
   const frameBudget = createByteBudget(renderedAtOnceBytes, maximumWaitingPictures);
   const options = { archive, manifests, render, frameBudget };
+  const { eraser, allowedOrigins = [] } = settings;
   const { receiver, findable, maximumStoreParts: maximumParts = defaultMaximumStoreParts } = settings;
   const store = receiver && createStore({ receiver, findable, maximumParts });
   return async (context, resource) => {
     switch (resource.kind) {
+      case 'capabilities':
+        return describeService(context, offered);
+      case 'openapi':
+        return describeOpenApi(context, offered);
       case 'search':
         return search(archive, context, resource);
       case 'store':
         if (store === undefined) throw noResource();
         return store(context, resource.within);
+      case 'erase':
+        if (eraser === undefined) throw noResource();
+        return erase(eraser, context, resource.ref, allowedOrigins);
       case 'instances':
         return retrieveInstances(options, context, resource.ref);
       case 'metadata':
