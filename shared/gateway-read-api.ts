@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import type { InstanceRecord, PackRecord } from './archive/records.ts';
 import type { DicomJson } from './dicom/dicom-json-model.ts';
-import { combineDateTime, type MatchKey, matchKey } from './dicom/matching.ts';
+import { combineDateTime, fuzzyNameKey, type MatchKey, matchKey } from './dicom/matching.ts';
 import { isVr } from './dicom/vr.ts';
 import { ArchiveError } from './errors.ts';
 import { identifier, MAX_PACKS_PER_REQUEST, packId, packRef, sha256, signedRequest } from './gateway-api.ts';
@@ -34,6 +34,8 @@ const wireKey = z.object({
   text: keyText,
   /** Of a key for a date that is one range of moments together with a time (PS3.4 §C.2.2.2.5): that time's. */
   time: z.object({ tag, text: keyText }).optional(),
+  /** Of a key for a person's name that is matched fuzzily: true. */
+  fuzzy: z.boolean().optional(),
 });
 export type WireKey = z.infer<typeof wireKey>;
 
@@ -127,6 +129,7 @@ export type ReadAnswer = ReadsResponse['packs'][number];
 
 /** What `keyFromWire` makes the same key of. */
 export function keyToWire({ path, vr, text, condition }: MatchKey): WireKey {
+  if (condition.kind === 'fuzzy') return { path: [...path], vr, text, fuzzy: true };
   if (condition.kind !== 'combined') return { path: [...path], vr, text };
   // Both ends are a date of eight digits and a time.
   const range = (part: (end: string) => string): string =>
@@ -140,9 +143,9 @@ export function keyToWire({ path, vr, text, condition }: MatchKey): WireKey {
 }
 
 /** Error `bad-request` for a value that its VR cannot have. */
-export function keyFromWire({ path, vr, text, time }: WireKey): MatchKey {
+export function keyFromWire({ path, vr, text, time, fuzzy }: WireKey): MatchKey {
   if (!isVr(vr)) throw new ArchiveError('bad-request', 'A key has a VR that is none.');
-  const key = matchKey(path, vr, text);
+  const key = fuzzy === true && vr === 'PN' ? fuzzyNameKey(path, text) : matchKey(path, vr, text);
   if (time === undefined) return key;
   const [combined, ...rest] = combineDateTime([key, matchKey([...path.slice(0, -1), time.tag], 'TM', time.text)]);
   if (combined === undefined || rest.length > 0)

@@ -13,12 +13,15 @@ import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { trim } from '#shared/dicom/match-condition.ts';
 import type { Database } from './sqlite-database.ts';
 import { lookupColumns, membersOf } from './sqlite-lookup.ts';
+import { createStudyLookup } from './sqlite-study-lookup.ts';
 
 export type StoredSeries = Omit<SeriesRecord, 'attributes'> & { readonly attributes: string };
 export type StoredStudy = Omit<StudyRecord, 'attributes'> & { readonly attributes: string };
 
 export interface AggregateTable {
   recount(tenant: string, ref: SeriesRef): void;
+  /** Looks up anew some studies that another version has changed: how many they were (sqlite-study-lookup.ts). */
+  refreshLookup(limit: number): number;
   getStudy(tenant: string, ref: StudyRef): StoredStudy | undefined;
   getSeries(tenant: string, ref: SeriesRef): StoredSeries | undefined;
   listSeries(tenant: string, ref: StudyRef): readonly StoredSeries[];
@@ -26,6 +29,7 @@ export interface AggregateTable {
 
 export function createAggregateTable(database: Database): AggregateTable {
   const sql = (text: string) => database.statement(text);
+  const studyLookup = createStudyLookup(database);
 
   function recountSeries(id: number): void {
     const classes = sql(`SELECT sop_class_uid, count(*) AS instances FROM instance INDEXED BY instance_by_arrival
@@ -70,6 +74,7 @@ export function createAggregateTable(database: Database): AggregateTable {
       lookup.sopClasses,
       id,
     );
+    studyLookup.refresh(id, attributes);
     if (known === lookup.names) return;
     const remove = sql('DELETE FROM study_name WHERE tenant = ? AND name = ? AND study_id = ?');
     for (const name of membersOf(known)) remove.run(tenant, name, id);
@@ -92,6 +97,8 @@ export function createAggregateTable(database: Database): AggregateTable {
       recountSeries(row.id as number);
       recountStudy(row.study_id as number, tenant);
     },
+
+    refreshLookup: (limit) => studyLookup.refreshSome(limit),
 
     getStudy(tenant, { studyInstanceUid }) {
       const row = sql('SELECT * FROM study WHERE tenant = ? AND study_uid = ? AND instance_count > 0').get(

@@ -129,8 +129,8 @@ function indexOn(writer: Executor, searcher: Executor): SqliteIndex {
     packsToUpload: (tenant, priority, page) => calls.packsToUpload(tenant, priority, page),
     arrivedSince: (tenant, packId) => calls.arrivedSince(tenant, packId),
     async search(tenant, query) {
-      const { matches, more } = await searches.search(tenant, query);
-      return { matches: matches.map(parseAttributes), more };
+      const { matches, ...page } = await searches.search(tenant, query);
+      return { matches: matches.map(parseAttributes), ...page };
     },
     async close() {
       await searcher.close();

@@ -3,19 +3,19 @@
  * too much, but never too little: what one column cannot say (several values, odd characters) is marked, and marked rows are
  * always candidates. Lists are one text, each member between line feeds, so that parts of it can be looked for.
  */
-import { parseDate } from '#shared/dicom/date-time.ts';
+import { orderDate, UNSURE_DATE } from '#shared/archive/query.ts';
 import type { DicomJson, JsonElement, PersonName } from '#shared/dicom/dicom-json-model.ts';
 import { trim } from '#shared/dicom/match-condition.ts';
 import { nameGroups } from '#shared/dicom/person-name.ts';
 
 /** Stands for "look at the attribute itself"; no value of the VRs here can be a backslash (PS3.5 §6.2). Sorts after all dates. */
-export const LOOK = '\\';
+export const LOOK = UNSURE_DATE;
 
 /** Between the members of a list, and at both ends. */
 export const EDGE = '\n';
 
 export interface LookupColumns {
-  /** `YYYYMMDD`, LOOK for several, '' for none that is a date. */
+  /** As orderDate gives it; LOOK is its UNSURE_DATE. */
   readonly studyDate: string;
   readonly patientId: string;
   readonly accession: string;
@@ -31,17 +31,17 @@ export function lookupColumns(
   sopClassUids: readonly string[],
 ): LookupColumns {
   return {
-    studyDate: dateOf(study['00080020']),
+    studyDate: orderDate(study['00080020']),
     patientId: plainText(study['00100020']),
     accession: plainText(study['00080050']),
-    names: listOf((study['00100010']?.Value ?? []).flatMap(groupsOf)),
+    names: namesText(study['00100010']),
     modalities: listOf(modalities),
     sopClasses: listOf(sopClassUids),
   };
 }
 
 /** A single value as matching compares it: without spaces around it. */
-function plainText(element: JsonElement | undefined): string {
+export function plainText(element: JsonElement | undefined): string {
   const values = (element?.Value ?? []).filter((value) => value !== null);
   const [value] = values;
   if (value === undefined) return '';
@@ -50,9 +50,9 @@ function plainText(element: JsonElement | undefined): string {
   return text.includes('\0') ? LOOK : text;
 }
 
-function dateOf(element: JsonElement | undefined): string {
-  const text = plainText(element);
-  return text === LOOK ? LOOK : (parseDate(text)?.from ?? '');
+/** The normalised component groups of all names, as a list. */
+export function namesText(element: JsonElement | undefined): string {
+  return listOf((element?.Value ?? []).flatMap(groupsOf));
 }
 
 function groupsOf(value: NonNullable<JsonElement['Value']>[number]): string[] {

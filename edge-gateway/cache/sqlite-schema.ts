@@ -5,6 +5,8 @@
  */
 import { availabilityMigration } from './sqlite-availability.ts';
 import { cachedPacksMigration } from './sqlite-cached-packs.ts';
+import { studyLookupMigration } from './sqlite-study-lookup.ts';
+import { tombstonesMigration } from './sqlite-tombstones.ts';
 import { waitingPacksMigration } from './sqlite-waiting-packs.ts';
 
 export const indexMigrations: readonly string[] = [
@@ -102,4 +104,6 @@ export const indexMigrations: readonly string[] = [
   cachedPacksMigration,
   availabilityMigration,
   waitingPacksMigration,
+  tombstonesMigration,
+  studyLookupMigration,
 ];

@@ -9,6 +9,7 @@ import {
   inOrder,
   instanceMatch,
   type KeysByLevel,
+  type Place,
   type Query,
   seriesMatch,
   studyMatch,
@@ -20,14 +21,21 @@ import { compileMatch, type MatchKey } from '#shared/dicom/matching.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import { type StoredStudy, storedSeries, storedStudy } from './sqlite-aggregates.ts';
 import { type AvailabilityOf, availabilityIn } from './sqlite-availability.ts';
+import { allOf, attributeFilters, columnFilters } from './sqlite-conditions.ts';
 import type { Database } from './sqlite-database.ts';
-import { allOf, attributeFilters, candidateStudies, columnFilters } from './sqlite-search-plan.ts';
+import { candidateStudies, countStudies } from './sqlite-search-plan.ts';
 
 /** A SearchPage whose matches are DICOM JSON as text. */
 export interface StoredSearchPage {
   readonly matches: readonly string[];
   readonly more: boolean;
+  readonly remaining?: number;
 }
+
+/** Records behind a full page that are still looked at, to count matches. */
+const COUNTED_LIMIT = 200;
+/** The same where an index counts. */
+const COUNTED_BY_INDEX = 10_000;
 
 /** How many records one search may compare with its keys. */
 export const EXAMINED_LIMIT = 200_000;
@@ -39,14 +47,15 @@ export function search(database: Database, tenant: string, query: Query): Stored
   const keys = checkQuery(query);
   const page = new PageBuilder(query);
   const availability = availabilityIn(database, tenant);
-  const studies = studiesOf(database, tenant, keys, query.level, page);
+  const studies = studiesOf(database, tenant, keys, query, page);
   if (query.level === 'study') {
     for (const { record, match } of studies) {
       page.take(match, () => availability.study(record));
       if (page.full) break;
     }
+    if (page.full && keys.study.length === 0) page.remaining = studiesBehind(database, tenant, query);
   } else {
-    walkSeries(database, query.level, keys, studies, page, availability);
+    walkSeries(database, query, keys, studies, page, availability);
   }
   return page.result();
 }
@@ -57,15 +66,26 @@ class PageBuilder {
   private readonly limit: number;
   private examined = 0;
   private readonly found: string[] = [];
-  more = false;
+  /** Matches behind the page, as far as they were come upon. */
+  private behind = 0;
+  private behindTo = 0;
+  private examinedTo = 0;
+  /** All there are behind the page, where somebody has counted them. */
+  remaining: number | undefined;
 
   constructor(query: Query) {
     this.skip = query.offset;
     this.limit = query.limit;
   }
 
+  /** To be called when the candidates are few: matches behind the page are counted then, up to a bound. */
+  countOn(): void {
+    this.behindTo = COUNTED_LIMIT;
+  }
+
+  /** Nothing more needs to be looked at. */
   get full(): boolean {
-    return this.more;
+    return this.behind > this.behindTo || (this.behind > 0 && this.examined > this.examinedTo);
   }
 
   /** To be called for every record that is read in order to be compared. */
@@ -83,7 +103,7 @@ class PageBuilder {
     if (this.skip > 0) this.skip--;
     else if (this.found.length < this.limit) {
       this.found.push(JSON.stringify(inOrder(withAvailability(match, availability()))));
-    } else this.more = true;
+    } else if (this.behind++ === 0) this.examinedTo = this.examined + COUNTED_LIMIT;
   }
 
   /** Passes over `count` matches unseen, if the page begins behind all of them. */
@@ -101,8 +121,17 @@ class PageBuilder {
   }
 
   result(): StoredSearchPage {
-    return { matches: this.found, more: this.more };
+    const page = { matches: this.found, more: this.behind > 0 };
+    const remaining = this.full ? this.remaining : this.behind;
+    return page.more && remaining !== undefined ? { ...page, remaining } : page;
   }
+}
+
+/** Behind the page of a search for everything; undefined where they are too many to count. */
+function studiesBehind(database: Database, tenant: string, { after, limit, offset }: Query): number | undefined {
+  const wanted = offset + limit + COUNTED_BY_INDEX;
+  const count = countStudies(database, tenant, after, wanted + 1);
+  return count > wanted ? undefined : count - offset - limit;
 }
 
 interface StudyFound {
@@ -115,15 +144,18 @@ function* studiesOf(
   database: Database,
   tenant: string,
   keys: KeysByLevel,
-  level: Query['level'],
+  { level, after }: Query,
   page: PageBuilder,
 ): Generator<StudyFound> {
   const matches: Matches = compileMatch(keys.study);
   const all = keys.study.length + keys.series.length + keys.instance.length === 0;
   const order = level === 'study' ? 'newest first' : 'by uid';
   const skip = all && level === 'study' ? page.takeSkip() : 0;
-  for (const row of candidateStudies(database, tenant, keys, { order, skip })) {
-    if (all && level !== 'study') {
+  const { rows, areFew } = candidateStudies(database, tenant, keys, { order, skip, after });
+  if (areFew) page.countOn();
+  for (const row of rows) {
+    // Of the study that is gone on in, only a part comes.
+    if (all && level !== 'study' && row.study_uid !== after?.uids[0]) {
       const count = level === 'series' ? row.series_count : row.instance_count;
       if (page.skipAll(count as number)) continue;
     }
@@ -136,7 +168,7 @@ function* studiesOf(
 
 function walkSeries(
   database: Database,
-  level: 'series' | 'instance',
+  { level, after }: Query,
   keys: KeysByLevel,
   studies: Iterable<StudyFound>,
   page: PageBuilder,
@@ -148,10 +180,12 @@ function walkSeries(
     ...attributeFilters(keys.series, 'attributes'),
   ]);
   const list = database.prepare(`SELECT id, series_uid, instance_count, attributes FROM series
-    WHERE study_id = ? AND instance_count > 0 AND ${sql} ORDER BY series_uid`);
-  const instances = level === 'instance' ? instanceWalk(database, keys.instance, page, availability) : undefined;
+    WHERE study_id = ? AND instance_count > 0 AND series_uid >= ? AND ${sql} ORDER BY series_uid`);
+  const instances = level === 'instance' ? instanceWalk(database, keys.instance, page, availability, after) : undefined;
   for (const study of studies) {
-    for (const row of list.iterate(study.id, ...values)) {
+    const from = (study.record.studyInstanceUid === after?.uids[0] && after.uids[1]) || '';
+    for (const row of list.iterate(study.id, from, ...values)) {
+      if (level === 'series' && from !== '' && row.series_uid === from) continue;
       page.examine();
       const series = storedSeries(study.record.tenant, study.record, row);
       const match = seriesMatch(study.match, { ...series, attributes: parse(series.attributes) });
@@ -169,6 +203,7 @@ function instanceWalk(
   keys: readonly MatchKey[],
   page: PageBuilder,
   availability: AvailabilityOf,
+  after: Place | undefined,
 ): (seriesId: number, record: SeriesRef & { readonly instanceCount: number }, series: DicomJson) => void {
   const matches: Matches = compileMatch(keys);
   const { sql, values } = allOf([
@@ -178,11 +213,13 @@ function instanceWalk(
   ]);
   const list =
     database.prepare(`SELECT instance_uid, sop_class_uid, transfer_syntax_uid, pack_id, attributes FROM instance
-    WHERE series_id = ? AND conflict = '' AND ${sql} ORDER BY instance_uid LIMIT -1 OFFSET ?`);
+    WHERE series_id = ? AND conflict = '' AND instance_uid > ? AND ${sql} ORDER BY instance_uid LIMIT -1 OFFSET ?`);
   return (seriesId, record, series) => {
-    if (keys.length === 0 && page.skipAll(record.instanceCount)) return;
-    const offset = keys.length === 0 ? page.takeSkip() : 0;
-    for (const row of list.iterate(seriesId, ...values, offset)) {
+    const isGoneOn = record.studyInstanceUid === after?.uids[0] && record.seriesInstanceUid === after.uids[1];
+    const areCounted = keys.length === 0 && !isGoneOn;
+    if (areCounted && page.skipAll(record.instanceCount)) return;
+    const offset = areCounted ? page.takeSkip() : 0;
+    for (const row of list.iterate(seriesId, isGoneOn ? (after.uids[2] ?? '') : '', ...values, offset)) {
       page.examine();
       const match = instanceMatch(series, {
         sopInstanceUid: row.instance_uid as string,

@@ -2,7 +2,9 @@
  * A search over the index, as QIDO-RS (PS3.18 §10.6) and C-FIND (PS3.4 §C.4.1) both mean it: keys to match at a level, a page;
  * which keys a level allows; and what a match consists of. Every index searches by these functions and compileMatch alone.
  */
+import { parseDate } from '../dicom/date-time.ts';
 import type { DicomJson, JsonElement } from '../dicom/dicom-json-model.ts';
+import { trim } from '../dicom/match-condition.ts';
 import type { MatchKey } from '../dicom/matching.ts';
 import { tagKey } from '../dicom/tags.ts';
 import { ArchiveError } from '../errors.ts';
@@ -15,8 +17,18 @@ export interface Query {
   readonly keys: readonly MatchKey[];
   /** At least 1. */
   readonly limit: number;
-  /** From 0. */
+  /** From 0; behind `after`, where that is given. */
   readonly offset: number;
+  /** Only what stands behind it. Who reads on from the last match that he has misses nothing and sees nothing twice, whatever is stored meanwhile. */
+  readonly after?: Place;
+}
+
+/** Where a match stands in the order of its level (ArchiveIndex.search), also when it is no longer there. */
+export interface Place {
+  /** Of a study, what studies are ordered by: as orderDate gives it. '' at the other levels. */
+  readonly date: string;
+  /** Of the study, its series, its instance, as far down as the level is. */
+  readonly uids: readonly string[];
 }
 
 export interface SearchPage {
@@ -24,11 +36,34 @@ export interface SearchPage {
   readonly matches: readonly DicomJson[];
   /** Whether more would match behind this page. */
   readonly more: boolean;
+  /** How many would, where that is cheap to know. */
+  readonly remaining?: number;
   /** What could not be asked, so that matches may be missing: a sentence for whoever searches. Absent: nothing is missing. */
   readonly incomplete?: string;
 }
 
 const levels: readonly Level[] = ['study', 'series', 'instance'];
+const uidKeys = ['0020000D', '0020000E', '00080018'] as const;
+
+/** Before all dates in the order: several of them, or what has to be looked at. */
+export const UNSURE_DATE = '\\';
+
+/** What a Study Date is ordered by: `YYYYMMDD`, UNSURE_DATE, or '' for none that is a date. */
+export function orderDate(element: JsonElement | undefined): string {
+  const values = (element?.Value ?? []).filter((value) => value !== null);
+  const [value] = values;
+  if (value === undefined) return '';
+  if (values.length > 1 || typeof value !== 'string' || trim(value).includes('\0')) return UNSURE_DATE;
+  return parseDate(trim(value))?.from ?? '';
+}
+
+/** Where what a search has found stands. */
+export function placeOf(level: Level, match: DicomJson): Place {
+  return {
+    date: level === 'study' ? orderDate(match['00080020']) : '',
+    uids: uidKeys.slice(0, levels.indexOf(level) + 1).map((key) => String(match[key]?.Value?.[0] ?? '')),
+  };
+}
 
 /** Attributes that no instance has of itself: the index derives them (PS3.4 §C.3.4). */
 const derivedAttributes: readonly { readonly tag: number; readonly level: Level }[] = [
@@ -47,11 +82,14 @@ const levelOfTag: ReadonlyMap<number, Level> = new Map(
 export type KeysByLevel = Readonly<Record<Level, readonly MatchKey[]>>;
 
 /**
- * Checks a query and sorts its keys by level. Error `bad-request`: limit or offset out of range, or a key (other than a
+ * Checks a query and sorts its keys by level. Error `bad-request`: limit, offset or `after` that cannot be, or a key (other than a
  * universal one) for an attribute that is not indexed or is of a lower level than the one searched.
  */
 export function checkQuery(query: Query): KeysByLevel {
-  const { level, keys, limit, offset } = query;
+  const { level, keys, limit, offset, after } = query;
+  if (after !== undefined && after.uids.length !== levels.indexOf(level) + 1) {
+    throw new ArchiveError('bad-request', `A search cannot go on behind something that is not of the ${level} level.`);
+  }
   if (!Number.isSafeInteger(limit) || limit < 1 || !Number.isSafeInteger(offset) || offset < 0) {
     throw new ArchiveError('bad-request', 'A search needs a limit of at least 1 and an offset of at least 0.');
   }

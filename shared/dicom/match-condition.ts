@@ -5,6 +5,7 @@
 import type { Interval } from './date-time.ts';
 import { parseDate, parseDateTime, parseTime, toUtc } from './date-time.ts';
 import type { DicomJson, JsonElement, JsonValue, PersonName } from './dicom-json-model.ts';
+import { type FuzzyWord, fitsWords, nameWords } from './fuzzy-name.ts';
 import { nameGroups, personNameText } from './person-name.ts';
 import { tagKey } from './tags.ts';
 import { hasWildcard, matchesWildcard } from './wildcard.ts';
@@ -23,6 +24,12 @@ export type Condition =
   | { readonly kind: 'patterns'; readonly patterns: readonly string[] }
   /** Person names: of one alternative, each of its component groups (normalised, maybe with wild cards) fits a group of the value. */
   | { readonly kind: 'names'; readonly alternatives: readonly (readonly string[])[] }
+  /** Person names that fit as `names`, or that have all the words of one of `words`, in any order, as they begin or as they sound. */
+  | {
+      readonly kind: 'fuzzy';
+      readonly alternatives: readonly (readonly string[])[];
+      readonly words: readonly (readonly FuzzyWord[])[];
+    }
   /** DA and TM: `YYYYMMDD` or `HHMMSS.ffffff`, both ends included. */
   | { readonly kind: 'range'; readonly from?: string; readonly to?: string; readonly single: boolean }
   /** DT, both ends included. */
@@ -85,12 +92,14 @@ export function testOf(condition: Condition): Test {
           return text !== '' && condition.patterns.some((pattern) => matchesWildcard(pattern, text));
         });
     case 'names':
+      return (element) => anyValue(element, (value) => fitsAnyName(condition.alternatives, groupsOf(value)));
+    case 'fuzzy':
       return (element) =>
         anyValue(element, (value) => {
           const groups = groupsOf(value);
-          return condition.alternatives.some((key) =>
-            key.every((part) => groups.some((group) => fitsName(part, group))),
-          );
+          if (fitsAnyName(condition.alternatives, groups)) return true;
+          const words = nameWords(groups);
+          return condition.words.some((key) => fitsWords(key, words));
         });
     case 'range': {
       const parse = (condition.from ?? condition.to ?? '').length === 8 ? parseDate : parseTime;
@@ -157,6 +166,9 @@ function isPersonName(value: JsonValue): value is PersonName {
 
 const groupsOf = (value: JsonValue): readonly string[] =>
   isPersonName(value) || typeof value === 'string' ? nameGroups(value) : [];
+
+const fitsAnyName = (keys: readonly (readonly string[])[], groups: readonly string[]): boolean =>
+  keys.some((key) => key.every((part) => groups.some((group) => fitsName(part, group))));
 
 /**
  * Whether a group of the key fits one of the value, both normalised. A key of one component without wild cards names a

@@ -8,6 +8,7 @@ import type { Vr } from './data-set.ts';
 import type { Parse } from './date-time.ts';
 import { parseDate, parseDateTime, parseOffset, parseRange, parseTime } from './date-time.ts';
 import type { DicomJson } from './dicom-json-model.ts';
+import { fuzzyWords, MAXIMUM_NAME_WORDS } from './fuzzy-name.ts';
 import type { Test } from './match-condition.ts';
 import { type Condition, canonicalNumber, FIRST_TIME, isItem, LAST_TIME, testOf, trim } from './match-condition.ts';
 import { nameGroups } from './person-name.ts';
@@ -46,6 +47,21 @@ export function matchKey(path: readonly number[], vr: Vr, text: string): MatchKe
     throw badKey(path, vr, `is longer than ${MAXIMUM_KEY_LENGTH} characters; ask in several queries`);
   }
   return { path, vr, text, condition: conditionOf(path, vr, trim(text)) };
+}
+
+/**
+ * A key for a person's name that is matched fuzzily (fuzzy-name.ts), and finds whatever `matchKey` would find. Errors: those of
+ * `matchKey`; `bad-request` for too many words.
+ */
+export function fuzzyNameKey(path: readonly number[], text: string): MatchKey {
+  const key = matchKey(path, 'PN', text);
+  if (key.condition.kind !== 'names') return key;
+  const { alternatives } = key.condition;
+  const words = alternatives.map(fuzzyWords);
+  if (words.some((name) => name.length > MAXIMUM_NAME_WORDS))
+    throw badKey(path, 'PN', `has more than ${MAXIMUM_NAME_WORDS} words; shorten it, or match literally`);
+  // A name of nothing but signs has no words, which all names would have.
+  return { ...key, condition: { kind: 'fuzzy', alternatives, words: words.filter((name) => name.length > 0) } };
 }
 
 function conditionOf(path: readonly number[], vr: Vr, text: string): Condition {

@@ -6,15 +6,20 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { indexInstances } from '#shared/archive/ingest.ts';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
+import { placeOf } from '#shared/archive/query.ts';
 import type { InstanceRecord, Level } from '#shared/archive/records.ts';
 import type { Vr } from '#shared/dicom/data-set.ts';
-import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
-import { combineDateTime, compileMatch, type MatchKey, matchKey } from '#shared/dicom/matching.ts';
+import type { DicomJson, PersonName } from '#shared/dicom/dicom-json-model.ts';
+import { combineDateTime, compileMatch, fuzzyNameKey, type MatchKey, matchKey } from '#shared/dicom/matching.ts';
 import { CT, instanceRecord, instanceUid, json, MR, seriesUid, studyUid, tenant } from '../support/archive-records.ts';
 
-export type Asked = readonly [tag: number | readonly number[], vr: Vr, text: string];
+/** `fuzzy`: of a name, fuzzily. */
+export type Asked = readonly [tag: number | readonly number[], vr: Vr | 'fuzzy', text: string];
 
-export const keyOf = ([tag, vr, text]: Asked): MatchKey => matchKey(typeof tag === 'number' ? [tag] : tag, vr, text);
+export function keyOf([tag, vr, text]: Asked): MatchKey {
+  const path = typeof tag === 'number' ? [tag] : tag;
+  return vr === 'fuzzy' ? fuzzyNameKey(path, text) : matchKey(path, vr, text);
+}
 const uidTags: Record<Level, string> = { study: '0020000D', series: '0020000E', instance: '00080018' };
 
 export const uidsOf = (level: Level, matches: readonly DicomJson[]): unknown[] =>
@@ -34,6 +39,7 @@ export function searchProperties(index: () => ArchiveIndex): void {
         instanceRecord({
           study,
           attributes: {
+            '00080090': json('PN', { Alphabetic: text }),
             '00081030': json('LO', quoted(text)),
             '00100010': json('PN', { Alphabetic: text }),
             '00100020': json('LO', text),
@@ -47,6 +53,8 @@ export function searchProperties(index: () => ArchiveIndex): void {
     for (const text of patterns) {
       for (const asked of [
         [0x00100010, 'PN', text],
+        [0x00100010, 'fuzzy', text],
+        [0x00080090, 'PN', text],
         [0x00100020, 'LO', text],
         [0x00081030, 'LO', quoted(text)],
       ] as const) {
@@ -71,6 +79,16 @@ export function searchProperties(index: () => ArchiveIndex): void {
         const page = await index().search(tenant(), { level, keys, limit, offset });
         expect(uidsOf(level, page.matches)).toEqual(expected.slice(offset, offset + limit));
         expect(page.more).toBe(expected.length > offset + limit);
+        if (page.remaining !== undefined) expect(page.remaining).toBe(expected.length - offset - limit);
+        // Behind any match come those that stand behind it, each once.
+        const last = page.matches.at(-1);
+        if (last === undefined) return;
+        const rest = await index().search(tenant(), { level, keys, limit, offset: 0, after: placeOf(level, last) });
+        const from = offset + page.matches.length;
+        expect(uidsOf(level, rest.matches)).toEqual(expected.slice(from, from + limit));
+        expect(rest.more).toBe(expected.length > from + limit);
+        const further = await index().search(tenant(), { level, keys, limit, offset: 2, after: placeOf(level, last) });
+        expect(uidsOf(level, further.matches)).toEqual(expected.slice(from + 2, from + 2 + limit));
       }),
       { numRuns: 300 },
     );
@@ -86,13 +104,19 @@ function wordsOf(letters: readonly string[], length: number): string[] {
   );
 }
 
-const word = fc.constantFrom('a', 'A', 'ab', 'ä', 'b', 'ba', 'Ba', '山', 'a b', 'a[b]', '"a', '_');
+const word = fc.constantFrom('a', 'A', 'ab', 'ä', 'b', 'ba', 'Ba', '山', 'a b', 'a[b]', '"a', '_', "b'a", 'pa', 'a-b');
 const names = fc
   .array(fc.array(fc.oneof(word, fc.constant('')), { maxLength: 3 }), { minLength: 1, maxLength: 3 })
   .map((groups) => groups.map((components) => components.join('^')));
 const dates = fc.constantFrom('20240101', '20240102', '2024.01.03', '20231231', '', 'today', '20240230', ' 20240104 ');
 const texts = (vr: Vr) =>
   fc.array(word, { maxLength: 2 }).map((values): DicomJson[string] => json(vr, ...values.map((value) => ` ${value} `)));
+
+const nameOf = ([Alphabetic = '', Ideographic = '', Phonetic = '']: readonly string[]): PersonName => ({
+  Alphabetic,
+  Ideographic,
+  Phonetic,
+});
 
 const anyInstance: fc.Arbitrary<InstanceRecord> = fc
   .record({
@@ -102,6 +126,7 @@ const anyInstance: fc.Arbitrary<InstanceRecord> = fc
     pack: fc.integer({ min: 1, max: 99 }),
     sopClassUid: fc.constantFrom(CT, MR, '1.2.9'),
     name: fc.array(names, { maxLength: 2 }),
+    referring: fc.array(names, { maxLength: 2 }),
     patient: texts('LO'),
     accession: texts('SH'),
     description: texts('LO'),
@@ -109,7 +134,7 @@ const anyInstance: fc.Arbitrary<InstanceRecord> = fc
     date: fc.array(dates, { maxLength: 2 }),
     time: fc.constantFrom('', '10', '1130', '235959.5'),
   })
-  .map(({ name, patient, accession, description, modality, date, time, ...wish }) =>
+  .map(({ name, referring, patient, accession, description, modality, date, time, ...wish }) =>
     instanceRecord({
       ...wish,
       attributes: {
@@ -119,10 +144,10 @@ const anyInstance: fc.Arbitrary<InstanceRecord> = fc
         '00080060': modality,
         '00081030': description,
         '00400275': json('SQ', { '00401001': description }),
-        '00100010': json(
-          'PN',
-          ...name.map(([Alphabetic = '', Ideographic = '', Phonetic = '']) => ({ Alphabetic, Ideographic, Phonetic })),
-        ),
+        '00080090': json('PN', ...referring.map(nameOf)),
+        '00100010': json('PN', ...name.map(nameOf)),
+        '00100030': json('DA', ...date.toReversed()),
+        '00200010': accession,
         '00100020': patient,
       },
     }),
@@ -147,6 +172,11 @@ const range = fc
 
 const studyKey: fc.Arbitrary<Asked> = fc.oneof(
   pattern.map((text): Asked => [0x00100010, 'PN', text]),
+  pattern.map((text): Asked => [0x00100010, 'fuzzy', text]),
+  pattern.map((text): Asked => [0x00080090, 'PN', text]),
+  pattern.map((text): Asked => [0x00080090, 'fuzzy', text]),
+  pattern.map((text): Asked => [0x00200010, 'SH', text]),
+  range.map((text): Asked => [0x00100030, 'DA', text]),
   pattern.map((text): Asked => [0x00100020, 'LO', text]),
   pattern.map((text): Asked => [0x00080050, 'SH', text]),
   pattern.map((text): Asked => [0x00081030, 'LO', text]),
