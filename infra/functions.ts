@@ -63,10 +63,13 @@ export const functions: readonly FunctionRow[] = [
     trigger: {
       kind: 'http',
       methods: read,
-      paths: [study, series, instance, `${instance}/frames/:frames`].flatMap((path) => [
-        `${path}/rendered`,
-        `${path}/thumbnail`,
-      ]),
+      paths: [
+        ...[study, series, instance, `${instance}/frames/:frames`].flatMap((path) => [
+          `${path}/rendered`,
+          `${path}/thumbnail`,
+        ]),
+        '/dicomweb/wado',
+      ],
     },
     memoryMb: 3008,
     timeoutSeconds: 60,

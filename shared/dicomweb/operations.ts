@@ -4,6 +4,7 @@
  */
 import { indexedAttributes, type Level } from '../archive/records.ts';
 import { knownTransferSyntaxes } from '../dicom/transfer-syntax.ts';
+import { query, renderParameters, uriParameters, viewport } from './picture-parameters.ts';
 import type { Method, Resource, Route } from './routes.ts';
 
 export type Schema = Readonly<Record<string, unknown>>;
@@ -91,14 +92,6 @@ const ifRange: Parameter = {
   schema: { type: 'string' },
   example: '"2jmj7l5rSw0yVb_vlWAYkK_YBwk"',
 };
-const query = (name: string, description: string, schema: Schema, example: string | number | boolean): Parameter => ({
-  name,
-  in: 'query',
-  description,
-  schema,
-  example,
-});
-
 /** (0008,0061) and (0008,0062): derived, so that they are no indexed attributes of their own. */
 const derivedKeys = [
   { tag: 0x00080061, keyword: 'ModalitiesInStudy', vr: 'CS', level: 'study' },
@@ -124,25 +117,6 @@ const searchParameters: readonly Parameter[] = [
   accept,
 ];
 
-const viewport = query(
-  'viewport',
-  'Size of the picture, and the part of the frame to show: width,height[,x,y,width,height].',
-  { type: 'string' },
-  '512,512',
-);
-const renderParameters: readonly Parameter[] = [
-  query(
-    'window',
-    'center,width,function of the VOI LUT; the function is linear, linear-exact or sigmoid.',
-    { type: 'string' },
-    '40,400,linear',
-  ),
-  viewport,
-  query('quality', 'Of lossy compression.', { type: 'integer', minimum: 1, maximum: 100 }, 90),
-  query('annotation', 'What is to be burnt in: patient, technique.', { type: 'string' }, 'patient'),
-  query('iccprofile', 'no, yes, srgb, adobergb or rommrgb.', { type: 'string' }, 'srgb'),
-];
-
 /** In which retrieving can fail: what is asked for, what is there, what the archive can do now. */
 const retrieveProblems = [400, 404, 406, 410, 500, 503];
 const unchanged: Answer = { description: 'The client holds it already.', content: {}, headers: ['ETag'] };
@@ -151,7 +125,18 @@ const asBytes = (...types: readonly string[]): Record<string, Content> =>
   Object.fromEntries(types.map((type) => [type, 'bytes']));
 
 const asStored = { [dicomJson]: 'store-response', 'application/json': 'store-response' } as const;
-const asPictures = asBytes('image/jpeg', 'image/png', related('image/jpeg'), related('image/png'));
+const pictures = ['image/jpeg', 'image/png', 'image/gif'];
+const asPictures = asBytes(...pictures);
+const renderedTypes = [
+  ...pictures,
+  'video/mpeg',
+  'video/mp4',
+  'text/html',
+  'text/plain',
+  'application/pdf',
+  'text/xml',
+];
+const asRendered = asBytes(...renderedTypes, ...renderedTypes.map(related));
 const dicomdir = query(
   'dicomdir',
   'Whether a ZIP file is a DICOM file-set with a DICOMDIR (PS3.10).',
@@ -351,11 +336,32 @@ const describe: { readonly [Kind in Resource['kind']]: (route: Route) => Operati
   rendered: (route) => ({
     id: idOf('rendered', depthOf(route)),
     group: 'Render',
-    summary: `Retrieve pictures${ofIts[depthOf(route)]}`,
+    summary: `Retrieve pictures, text or documents${ofIts[depthOf(route)]}`,
     clause: '§10.4',
     parameters: [accept, ...renderParameters, ifNoneMatch],
-    answers: { 200: { description: 'Pictures.', content: asPictures, headers: ['ETag', 'Warning'] }, 304: unchanged },
-    problems: retrieveProblems,
+    answers: {
+      200: { description: 'What it looks like or says.', content: asRendered, headers: ['ETag', 'Warning'] },
+      206: { description: 'A range of a document; or what of several can be had now.', content: asRendered },
+      304: unchanged,
+    },
+    problems: [...retrieveProblems, 416],
+  }),
+  'wado-uri': () => ({
+    id: 'wadoUri',
+    group: 'Render',
+    summary: 'Retrieve one instance by query parameters (WADO-URI)',
+    clause: '§9',
+    parameters: [...uriParameters, ifNoneMatch],
+    answers: {
+      200: {
+        description: 'It, as asked for.',
+        content: asBytes(...renderedTypes, 'application/dicom'),
+        headers: ['ETag', 'Warning'],
+      },
+      206: { description: 'A range of it.', content: asBytes(...renderedTypes, 'application/dicom') },
+      304: unchanged,
+    },
+    problems: [...retrieveProblems, 416],
   }),
   thumbnail: (route) => ({
     id: idOf('thumbnail', depthOf(route)),

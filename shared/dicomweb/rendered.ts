@@ -1,173 +1,234 @@
 /**
- * Retrieve Transaction for rendered media (WADO-RS), PS3.18 §10.4.1.1.3 and §10.4.1.1.4: frames and thumbnails as JPEG or PNG. Here the
- * frame is chosen and its bytes, attributes and LUTs are brought together; the pipeline is imaging's, given as `render`.
+ * Retrieve Transaction for rendered media (WADO-RS), PS3.18 §10.4.1.1.3: frames, instances, series and studies as pictures, animations,
+ * video, text and documents. Which representation it is, and how it is answered; the bytes come from pictures.ts and renditions.ts.
  */
-import type { ManifestEntry } from '../archive/manifest.ts';
-import type { Archive } from '../archive/ports.ts';
-import type { InstanceRecord, InstanceRef } from '../archive/records.ts';
-import type { DicomJson } from '../dicom/dicom-json-model.ts';
 import { ArchiveError } from '../errors.ts';
-import { bulkNeededForRendering, imageAttributesOf } from '../imaging/image-attributes.ts';
-import type { RenderRequest } from '../imaging/render.ts';
-import { acceptOf, negotiate, type Offer } from './accept.ts';
+import type { RenderedMediaType } from '../imaging/encode.ts';
+import { acceptOf, type MediaRange, negotiate, type Offer } from './accept.ts';
 import { begunStreamOf } from './body.ts';
-import { bulkPathOf, readBulk } from './bulkdata.ts';
-import type { ByteBudget } from './byte-budget.ts';
-import { entityTag, isUnchanged, notModified } from './conditional.ts';
+import { entityTag, isUnchanged, notModified, rangeHeaders, rangeOf } from './conditional.ts';
 import type { Context } from './context.ts';
-import { type FrameSource, openFrames } from './frame-source.ts';
 import { assertFramesExist } from './frames.ts';
-import type { Manifests } from './manifests.ts';
 import { multipartRelated, type Part } from './multipart.ts';
-import { type AnyRef, refPath, unknownReference } from './references.ts';
-import { parseRenderParameters, type RenderParameters, viewportFor } from './render-parameters.ts';
-import type { Resource } from './routes.ts';
+import { openPictures, type Pictures, type RenderOptions } from './pictures.ts';
+import { refPath } from './references.ts';
+import { parseRenderParameters, type RenderParameters } from './render-parameters.ts';
+import { retrieveRenderedMany } from './rendered-many.ts';
+import { cannotRenderThis, contentOf, mediaTypesOf, type Rendition, renditionOf } from './renditions.ts';
+import type { PictureResource } from './routes.ts';
 import { addWarning } from './search.ts';
-import { getCurrent, inViewingOrder, listStored } from './stored-instances.ts';
+import { getCurrent, listStored, type StoredInstance, storedInstance } from './stored-instances.ts';
 
-/** One frame to one picture; RenderPool's `render`. */
-export type Render = (request: RenderRequest) => Promise<Uint8Array>;
+/** Of pictures and animations; renderers that are asked for more keep everybody else waiting. */
+export const maximumPictures = 2000;
 
-export interface RenderOptions {
-  readonly archive: Archive;
-  readonly manifests: Manifests;
-  readonly render: Render;
-  /** For the frames that are being rendered or wait for it: whatever the queue is, memory is not it. */
-  readonly frameBudget: ByteBudget;
-}
+export const pictureTypes: readonly RenderedMediaType[] = ['image/jpeg', 'image/png', 'image/gif'];
+export const keptForAWhile = 'private, max-age=600';
 
-type PictureResource = Extract<Resource, { kind: 'rendered' | 'thumbnail' }>;
-
-const thumbnailPixels = 200;
-const seriesTriedForThumbnail = 10;
-
-interface Form {
-  readonly form: 'single' | 'multipart';
-  readonly mediaType: RenderRequest['mediaType'];
-}
-
-/** Errors: `not-found`, `not-acceptable`, `bad-request`, `cannot-render` for what is no image. */
+/** Errors: `not-found`, `not-acceptable`, `bad-request`, `cannot-render` for what cannot be shown, `limit-exceeded`. */
 export async function retrieveRendered(
   options: RenderOptions,
   context: Context,
-  resource: PictureResource,
+  { ref, frameNumbers }: PictureResource,
 ): Promise<Response> {
-  const { archive, manifests } = options;
-  const ranges = acceptOf(context.request, context.query);
-  const asked = parseRenderParameters(context.query);
-  const isThumbnail = resource.kind === 'thumbnail';
-  const parameters: RenderParameters = isThumbnail
-    ? { viewport: asked.viewport ?? { width: thumbnailPixels, height: thumbnailPixels }, warnings: [] }
-    : asked;
-  const record = await getCurrent(
-    archive.index,
-    context.tenant,
-    await representativeOf(archive, context, resource.ref),
-  );
-  const entry = await manifests.entryOf(record);
-  if (entry.frames.kind === 'none') throw noImage();
-  const frames = openFrames(archive.packs, record, entry);
-  const frameNumbers = resource.frameNumbers ?? [isThumbnail ? Math.ceil(frames.count / 2) : 1];
-  assertFramesExist(frames, frameNumbers);
-  const { form, mediaType } = negotiate(ranges, offersFor(frameNumbers.length)).value;
-  const tag = entityTag(record.digest, form, mediaType, frameNumbers.join(), JSON.stringify(parameters));
-  if (isUnchanged(context.request, tag)) return notModified(tag);
+  const { index } = options.archive;
+  const ranges = withoutTransferSyntaxes(acceptOf(context.request, context.query));
+  const parameters = parseRenderParameters(context.query);
+  if ('sopInstanceUid' in ref) {
+    const instance = storedInstance(await getCurrent(index, context.tenant, ref), undefined);
+    return renderInstance(options, context, { instance, frameNumbers, ranges, parameters });
+  }
+  const [instance, ...others] = await listStored(index, context.tenant, ref);
+  if (instance !== undefined && others.length === 0) {
+    return renderInstance(options, context, { instance, frameNumbers, ranges, parameters });
+  }
+  return retrieveRenderedMany(options, context, [instance!, ...others], ranges, parameters);
+}
 
-  const headers = new Headers({ etag: tag, 'cache-control': 'private, max-age=600' });
-  for (const text of parameters.warnings) addWarning(headers, context.baseUrl, text);
-  const picture = await pictures(options, record, entry, frames, parameters, mediaType);
+/**
+ * §8.7.4: rendered media types have no transfer syntax, so a range that names one cannot be met. Error `bad-request` when all do.
+ */
+function withoutTransferSyntaxes(ranges: readonly MediaRange[]): readonly MediaRange[] {
+  const plain = ranges.filter(({ transferSyntax }) => transferSyntax === undefined || transferSyntax === '*');
+  if (plain.length > 0 || ranges.length === 0) return plain;
+  throw new ArchiveError(
+    'bad-request',
+    'The parameter transfer-syntax does not go with rendered media types; leave it out, or ask for the frames themselves.',
+  );
+}
+
+export interface WantedRendering {
+  readonly instance: StoredInstance;
+  /** Undefined: the instance as a whole. */
+  readonly frameNumbers: readonly number[] | undefined;
+  readonly ranges: readonly MediaRange[];
+  readonly parameters: RenderParameters;
+}
+
+/** The answer of one instance, or of some of its frames. Errors as of `retrieveRendered`. */
+export async function renderInstance(
+  options: RenderOptions,
+  context: Context,
+  wanted: WantedRendering,
+): Promise<Response> {
+  const { instance, frameNumbers } = wanted;
+  const content = contentOf(instance);
+  if (content === 'picture') return renderPictures(options, context, wanted);
+  if (content === 'none' || frameNumbers !== undefined) throw cannotRenderThis(instance);
+  return renderDocument(options, context, wanted);
+}
+
+interface PictureForm {
+  readonly form: 'single' | 'multipart' | 'animation';
+  readonly mediaType: RenderedMediaType;
+  readonly frameNumbers: readonly number[];
+}
+
+async function renderPictures(
+  options: RenderOptions,
+  context: Context,
+  { instance, frameNumbers, ranges, parameters }: WantedRendering,
+): Promise<Response> {
+  const entry = await options.manifests.entryOf(instance);
+  if (entry.frames.kind === 'none') throw cannotRenderThis({ ...instance, isImage: false });
+  const pictures = await openPictures(options, instance, entry, parameters);
+  if (frameNumbers !== undefined) assertFramesExist(pictures.frames, frameNumbers);
+  const chosen = chooseForm(ranges, pictures, frameNumbers);
+  const tag = entityTag(
+    instance.digest,
+    context.baseUrl,
+    chosen.form,
+    chosen.mediaType,
+    chosen.frameNumbers.join(),
+    JSON.stringify(parameters),
+  );
+  if (isUnchanged(context.request, tag)) return notModified(tag, keptForAWhile);
+  const headers = new Headers({ etag: tag, 'cache-control': keptForAWhile });
+  for (const text of pictures.warningsFor(chosen.mediaType)) addWarning(headers, context.baseUrl, text);
   const location = (frameNumber: number): string =>
-    `${context.baseUrl}/${refPath(record)}/frames/${frameNumber}/rendered`;
-  if (form === 'multipart') {
-    const parts = pictureParts(picture, frameNumbers, mediaType, location);
-    const { contentType, body } = multipartRelated(mediaType, parts);
+    `${context.baseUrl}/${refPath(instance)}/frames/${frameNumber}/rendered`;
+
+  if (chosen.form === 'multipart') {
+    const { contentType, body } = multipartRelated(chosen.mediaType, parts(pictures, chosen, location));
     headers.set('content-type', contentType);
     return new Response(await begunStreamOf(body, context), { headers });
   }
-  const [frameNumber = 1] = frameNumbers;
-  const bytes = await picture(frameNumber);
-  headers.set('content-type', mediaType);
+  headers.set('content-type', chosen.mediaType);
+  if (chosen.form === 'animation') {
+    headers.set('content-location', `${context.baseUrl}/${refPath(instance)}/rendered`);
+    return new Response(await begunStreamOf(pictures.animation(chosen.frameNumbers), context), { headers });
+  }
+  const [frameNumber = 1] = chosen.frameNumbers;
+  const bytes = await pictures.one(frameNumber, chosen.mediaType);
   headers.set('content-length', String(bytes.length));
   headers.set('content-location', location(frameNumber));
   return new Response(bytes as Uint8Array<ArrayBuffer>, { headers });
 }
 
-function offersFor(wanted: number): Offer<Form>[] {
-  const mediaTypes = ['image/jpeg', 'image/png'] as const;
-  const forms = wanted === 1 ? (['single', 'multipart'] as const) : (['multipart'] as const);
-  return forms.flatMap((form) => mediaTypes.map((type) => ({ type, form, value: { form, mediaType: type } })));
-}
-
-/** A function that renders frames of one instance: its metadata is parsed and its LUTs fetched once. */
-async function pictures(
-  { archive, render, frameBudget }: RenderOptions,
-  record: InstanceRecord,
-  entry: ManifestEntry,
-  frames: FrameSource,
-  parameters: RenderParameters,
-  mediaType: RenderRequest['mediaType'],
-): Promise<(frameNumber: number) => Promise<Uint8Array>> {
-  const metadata = JSON.parse(entry.metadata) as DicomJson;
-  const tables = new Map<string, Uint8Array>();
-  for (const uri of bulkNeededForRendering(metadata)) {
-    tables.set(uri, await readBulk(archive.packs, record, entry, bulkPathOf(uri)));
-  }
-  const { window, viewport, quality } = parameters;
-  return async (frameNumber) => {
-    const attributes = imageAttributesOf(metadata, frameNumber, (uri) => tables.get(uri));
-    return frameBudget.hold(frames.heldBytesOf(frameNumber), async () =>
-      render({
-        frame: await frames.readOne(frameNumber),
-        transferSyntaxUid: frames.givenTransferSyntaxUid,
-        attributes,
-        mediaType,
-        ...(window === undefined ? {} : { window }),
-        ...(viewport === undefined ? {} : { viewport: viewportFor(viewport, attributes) }),
-        ...(quality === undefined ? {} : { quality }),
-      }),
-    );
+/**
+ * Of a whole instance of several frames: one picture stands for it, GIF runs through all of them, and in parts it is every frame. Of
+ * several frames by number: parts, also for who names the type of a picture alone, and an animation for who names GIF.
+ */
+function chooseForm(
+  ranges: readonly MediaRange[],
+  { frames, representativeFrameNumber }: Pictures,
+  frameNumbers: readonly number[] | undefined,
+): PictureForm {
+  const isWhole = frameNumbers === undefined;
+  // Not spread out before the bound is checked: a header may claim any number.
+  const count = isWhole ? frames.count : frameNumbers.length;
+  const all = count > maximumPictures ? [] : (frameNumbers ?? Array.from({ length: count }, (_, i) => i + 1));
+  const representative = [frameNumbers?.[0] ?? representativeFrameNumber];
+  const offers: Offer<PictureForm>[] = [];
+  const offer = (form: PictureForm['form'], mediaType: RenderedMediaType, numbers: readonly number[]): void => {
+    const value = { form, mediaType, frameNumbers: numbers };
+    offers.push({ type: mediaType, form: form === 'multipart' ? 'multipart' : 'single', value });
   };
+  if (count === 1 || isWhole) {
+    for (const mediaType of pictureTypes) {
+      if (count === 1 || mediaType !== 'image/gif') offer('single', mediaType, representative);
+    }
+  }
+  for (const mediaType of pictureTypes) offer('multipart', mediaType, all);
+  if (count > 1) offer('animation', 'image/gif', all);
+  const loose = isWhole || count === 1 ? ranges : ranges.map(eitherForm);
+  const { value } = negotiate(loose, offers);
+  if (value.form !== 'single' && count > maximumPictures) throw tooMany(count, 'frames');
+  return value;
 }
 
-async function* pictureParts(
-  picture: (frameNumber: number) => Promise<Uint8Array>,
-  frameNumbers: readonly number[],
-  mediaType: string,
+/** Where several pictures result, the type of one picture stands for parts of that type, too. GIF has its own way of being many. */
+export const eitherForm = (range: MediaRange): MediaRange =>
+  range.form === 'single' && range.type !== 'image/gif' ? { ...range, form: 'either' } : range;
+
+export function tooMany(count: number, what: string): ArchiveError {
+  return new ArchiveError(
+    'limit-exceeded',
+    `There are ${count} ${what} to render, and at most ${maximumPictures} are rendered at once; ask by series, or by /frames/{list}/rendered.`,
+    { count },
+  );
+}
+
+async function* parts(
+  pictures: Pictures,
+  { mediaType, frameNumbers }: PictureForm,
   location: (frameNumber: number) => string,
 ): AsyncGenerator<Part, void, undefined> {
-  for (const frameNumber of frameNumbers) {
-    const body = await picture(frameNumber);
+  let position = 0;
+  for await (const body of pictures.several(frameNumbers, mediaType)) {
+    const frameNumber = frameNumbers[position++]!;
     yield { headers: { 'Content-Type': mediaType, 'Content-Location': location(frameNumber) }, body };
   }
 }
 
-/** The instance that stands for a study or a series: the middle picture of the series, of the longest one that has pictures. */
-async function representativeOf(archive: Archive, context: Context, ref: AnyRef): Promise<InstanceRef> {
-  if ('sopInstanceUid' in ref) return ref;
-  if ('seriesInstanceUid' in ref) {
-    const middle = await middleImage(archive, context, ref);
-    if (middle !== undefined) return middle;
-    throw noImage();
+async function renderDocument(
+  { archive, manifests }: RenderOptions,
+  context: Context,
+  { instance, ranges, parameters }: WantedRendering,
+): Promise<Response> {
+  const types = mediaTypesOf(instance);
+  const { form, mediaType } = negotiate(
+    ranges,
+    (['single', 'multipart'] as const).flatMap((form) =>
+      types.map((type): Offer<{ form: 'single' | 'multipart'; mediaType: string }> => {
+        return { type, form, value: { form, mediaType: type } };
+      }),
+    ),
+  ).value;
+  const tag = entityTag(instance.digest, context.baseUrl, form, mediaType, JSON.stringify(parameters));
+  if (isUnchanged(context.request, tag)) return notModified(tag, keptForAWhile);
+  const rendition = renditionOf(archive.packs, instance, await manifests.entryOf(instance), mediaType);
+  const headers = new Headers({ etag: tag, 'cache-control': keptForAWhile, ...rendition.headers });
+  for (const text of [...parameters.warnings, ...noPicture(parameters)]) addWarning(headers, context.baseUrl, text);
+  const location = `${context.baseUrl}/${refPath(instance)}/rendered`;
+  if (form === 'multipart') {
+    const part = {
+      headers: { 'Content-Type': rendition.contentType, 'Content-Location': location },
+      body: await rendition.body(),
+    };
+    const { contentType, body } = multipartRelated(mediaType, [part]);
+    headers.set('content-type', contentType);
+    return new Response(await begunStreamOf(body, context), { headers });
   }
-  const series = (await archive.index.listSeries(context.tenant, ref)).toSorted(
-    (a, b) => b.instanceCount - a.instanceCount,
-  );
-  if (series.length === 0) throw unknownReference(ref);
-  for (const { studyInstanceUid, seriesInstanceUid } of series.slice(0, seriesTriedForThumbnail)) {
-    const middle = await middleImage(archive, context, { studyInstanceUid, seriesInstanceUid });
-    if (middle !== undefined) return middle;
-  }
-  throw noImage();
+  headers.set('content-type', rendition.contentType);
+  headers.set('content-location', location);
+  return singlePart(rendition, headers, tag, context);
 }
 
-async function middleImage(archive: Archive, context: Context, ref: AnyRef): Promise<InstanceRef | undefined> {
-  const stored = await listStored(archive.index, context.tenant, ref);
-  const images = inViewingOrder(stored.filter(({ isImage }) => isImage));
-  return images[Math.floor(images.length / 2)];
+async function singlePart(rendition: Rendition, headers: Headers, tag: string, context: Context): Promise<Response> {
+  const { lengthBytes } = rendition;
+  if (lengthBytes === undefined) {
+    return new Response(await begunStreamOf(await rendition.body(), context), { headers });
+  }
+  const range = rangeOf(context.request, lengthBytes, tag);
+  for (const [name, value] of Object.entries(rangeHeaders(range, lengthBytes))) headers.set(name, value);
+  const body = await begunStreamOf(await rendition.body(range), context);
+  return new Response(body, { status: range === undefined ? 200 : 206, headers });
 }
 
-const noImage = (): ArchiveError =>
-  new ArchiveError(
-    'cannot-render',
-    'There is no picture to render here: no Pixel Data; retrieve the instance instead.',
-  );
+/** What is asked for of a picture, where there is none. */
+function noPicture({ window, viewport, quality, annotation, profile }: RenderParameters): string[] {
+  const asked = Object.entries({ window, viewport, quality, annotation, iccprofile: profile });
+  const names = asked.flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  return names.length === 0 ? [] : [`This is no picture; ignored: ${names.join(', ')}.`];
+}

@@ -22,12 +22,15 @@ export type Resource =
   | { readonly kind: 'bulkdata'; readonly ref: InstanceRef; readonly path: string }
   | { readonly kind: 'all-bulkdata'; readonly ref: AnyRef }
   | { readonly kind: 'frames'; readonly ref: InstanceRef; readonly frameNumbers: readonly number[] }
-  | {
-      readonly kind: 'rendered' | 'thumbnail';
-      readonly ref: AnyRef;
-      /** Undefined: whatever represents the resource. */
-      readonly frameNumbers: readonly number[] | undefined;
-    };
+  | { readonly kind: 'wado-uri' }
+  | PictureResource;
+
+export interface PictureResource {
+  readonly kind: 'rendered' | 'thumbnail';
+  readonly ref: AnyRef;
+  /** Undefined: the resource as a whole. */
+  readonly frameNumbers: readonly number[] | undefined;
+}
 
 const partOf: Readonly<Record<Resource['kind'], ServicePart>> = {
   capabilities: 'search',
@@ -41,6 +44,7 @@ const partOf: Readonly<Record<Resource['kind'], ServicePart>> = {
   'all-bulkdata': 'retrieve',
   frames: 'retrieve',
   rendered: 'render',
+  'wado-uri': 'render',
   thumbnail: 'render',
 };
 
@@ -77,12 +81,15 @@ export const routes: readonly Route[] = [
   { path: `${instance}/bulkdata`, GET: 'all-bulkdata' },
   { path: `${instance}/bulkdata/{+path}`, GET: 'bulkdata' },
   { path: frames, GET: 'frames' },
+  { path: `${study}/rendered`, GET: 'rendered' },
+  { path: `${series}/rendered`, GET: 'rendered' },
   { path: `${instance}/rendered`, GET: 'rendered' },
   { path: `${frames}/rendered`, GET: 'rendered' },
   { path: `${study}/thumbnail`, GET: 'thumbnail' },
   { path: `${series}/thumbnail`, GET: 'thumbnail' },
   { path: `${instance}/thumbnail`, GET: 'thumbnail' },
   { path: `${frames}/thumbnail`, GET: 'thumbnail' },
+  { path: '/wado', GET: 'wado-uri' },
 ];
 
 const resourceAt: { readonly [Kind in Resource['kind']]: (at: PathValues) => Resource } = {
@@ -96,6 +103,7 @@ const resourceAt: { readonly [Kind in Resource['kind']]: (at: PathValues) => Res
   bulkdata: (at) => ({ kind: 'bulkdata', ref: at.instance, path: at.text('path') }),
   'all-bulkdata': (at) => ({ kind: 'all-bulkdata', ref: at.ref }),
   frames: (at) => ({ kind: 'frames', ref: at.instance, frameNumbers: frameList(at.text('frames')) }),
+  'wado-uri': () => ({ kind: 'wado-uri' }),
   rendered: (at) => ({ kind: 'rendered', ref: at.ref, frameNumbers: at.frameNumbers }),
   thumbnail: (at) => ({ kind: 'thumbnail', ref: at.ref, frameNumbers: at.frameNumbers }),
 };

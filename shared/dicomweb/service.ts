@@ -19,12 +19,15 @@ import { type Eraser, erase, goneIfDeleted } from './erase.ts';
 import { retrieveFrames } from './frames.ts';
 import { createManifests, type InspectEntry } from './manifests.ts';
 import { retrieveMetadata } from './metadata.ts';
+import type { Render } from './pictures.ts';
 import { logFieldsOf } from './references.ts';
-import { type Render, retrieveRendered } from './rendered.ts';
+import { retrieveRendered } from './rendered.ts';
 import { retrieveInstances } from './retrieve.ts';
 import { findRoute, methodsOf, partOfKind, type Resource, type ServicePart } from './routes.ts';
 import { search } from './search.ts';
 import { createStore } from './store.ts';
+import { retrieveThumbnail } from './thumbnails.ts';
+import { retrieveByUri } from './wado-uri.ts';
 
 /** A web service that holds no socket. It never rejects. */
 export type Service = (request: Request) => Promise<Response>;
@@ -179,8 +182,11 @@ function createHandler(settings: DicomwebOptions, offered: ReadonlySet<ServicePa
       case 'frames':
         return retrieveFrames(options, context, resource.ref, resource.frameNumbers);
       case 'rendered':
-      case 'thumbnail':
         return retrieveRendered(options, context, resource);
+      case 'thumbnail':
+        return retrieveThumbnail(options, context, resource);
+      case 'wado-uri':
+        return retrieveByUri(options, context, (asked, ref) => retrieveInstances(options, asked, ref));
     }
   };
 }

@@ -15,6 +15,8 @@ export interface StoredInstance extends Omit<InstanceRecord, 'attributes' | 'sta
   readonly instanceNumber: number;
   /** Whether it has Rows, that is a picture. */
   readonly isImage: boolean;
+  /** (0028,0008); 1 when the instance does not say. */
+  readonly numberOfFrames: number;
 }
 
 const pageSize = 1000;
@@ -68,6 +70,7 @@ export function storedInstance(record: InstanceRecord, before: StoredInstance | 
     packId: share(record.packId, before?.packId),
     instanceNumber: Number.isFinite(number) ? number : Number.POSITIVE_INFINITY,
     isImage: attributes['00280010'] !== undefined,
+    numberOfFrames: Math.max(1, Math.trunc(Number(attributes['00280008']?.Value?.[0] ?? 1)) || 1),
   };
 }
 

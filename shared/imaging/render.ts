@@ -1,11 +1,12 @@
 /**
- * One frame to one picture: decode, grayscale pipeline or colour, viewport, encode (PS3.18 §8.3.5, §8.7.6). Pure of
- * archive and network. Doing it off the main thread is render-pool.ts.
+ * One frame to one picture: decode, grayscale pipeline or colour, viewport, annotation, encode (PS3.18 §8.3.5, §8.7.6).
+ * Pure of archive and network. Doing it off the main thread is render-pool.ts.
  */
 import { ArchiveError } from '../errors.ts';
+import { type Annotation, annotate } from './annotation.ts';
 import { decodeFrame } from './codecs.ts';
 import { renderColor } from './color.ts';
-import { encodePicture, type RenderedMediaType } from './encode.ts';
+import { type ColorProfile, encodePicture, type RenderedMediaType } from './encode.ts';
 import type { ImageAttributes, Window } from './image-attributes.ts';
 import { renderGray } from './lut.ts';
 import { fitViewport, type Picture, type Viewport } from './resample.ts';
@@ -23,12 +24,18 @@ export interface RenderRequest {
   /** Of a JPEG: 1 to 100, 90 when not given. */
   readonly quality?: number;
   readonly mediaType: RenderedMediaType;
+  /** Text to burn in, after scaling. */
+  readonly annotation?: Annotation;
+  /** Of a JPEG or PNG: the ICC profile to put in. */
+  readonly profile?: ColorProfile;
 }
 
 /** @throws ArchiveError `cannot-render`, or `bad-request` for a window, viewport or quality that cannot be */
 export async function renderFrame(request: RenderRequest): Promise<Uint8Array<ArrayBuffer>> {
   const picture = await renderPicture(request);
-  return encodePicture(picture, request.mediaType, request.quality);
+  const { annotation, mediaType, quality, profile } = request;
+  const finished = annotation === undefined ? picture : annotate(picture, annotation);
+  return encodePicture(finished, mediaType, quality, profile);
 }
 
 /** The picture before it is encoded. Errors as for renderFrame. */

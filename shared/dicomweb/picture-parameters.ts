@@ -1,0 +1,55 @@
+/**
+ * The query parameters of rendered resources (PS3.18 §8.3.5) and of WADO-URI (chapter 9) as capabilities and OpenAPI describe them. Reading
+ * them is render-parameters.ts and wado-uri.ts.
+ */
+import type { Parameter, Schema } from './operations.ts';
+
+export const query = (
+  name: string,
+  description: string,
+  schema: Schema,
+  example: string | number | boolean,
+): Parameter => ({
+  name,
+  in: 'query',
+  description,
+  schema,
+  example,
+});
+
+export const viewport = query(
+  'viewport',
+  'Size of the picture, and the part of the frame to show: width,height[,x,y,width,height].',
+  { type: 'string' },
+  '512,512',
+);
+export const renderParameters: readonly Parameter[] = [
+  query(
+    'window',
+    'center,width,function of the VOI LUT; the function is linear, linear-exact or sigmoid.',
+    { type: 'string' },
+    '40,400,linear',
+  ),
+  viewport,
+  query('quality', 'Of lossy compression.', { type: 'integer', minimum: 1, maximum: 100 }, 90),
+  query('annotation', 'What is to be burnt in: patient, technique.', { type: 'string' }, 'patient'),
+  query('iccprofile', 'no, yes, srgb, adobergb or rommrgb.', { type: 'string' }, 'srgb'),
+];
+
+const text = { type: 'string' } as const;
+export const uriParameters: readonly Parameter[] = [
+  query('requestType', 'Always WADO.', text, 'WADO'),
+  query('studyUID', 'Study Instance UID.', text, '1.2.3'),
+  query('seriesUID', 'Series Instance UID.', text, '1.2.3.4'),
+  query('objectUID', 'SOP Instance UID.', text, '1.2.3.4.5'),
+  query('contentType', 'The media types wanted; application/dicom for the instance itself.', text, 'image/jpeg'),
+  query('transferSyntax', 'Of application/dicom.', text, '1.2.840.10008.1.2.1'),
+  query('frameNumber', 'From 1.', { type: 'integer', minimum: 1 }, 1),
+  query('rows', 'Of the picture.', { type: 'integer', minimum: 1 }, 512),
+  query('columns', 'Of the picture.', { type: 'integer', minimum: 1 }, 512),
+  query('region', 'left,top,right,bottom of the frame, each from 0 to 1.', text, '0,0,0.5,0.5'),
+  query('windowCenter', 'Goes with windowWidth.', { type: 'number' }, 40),
+  query('windowWidth', 'Goes with windowCenter.', { type: 'number' }, 400),
+  query('imageQuality', 'Of lossy compression.', { type: 'integer', minimum: 1, maximum: 100 }, 90),
+  query('annotation', 'What is to be burnt in: patient, technique.', text, 'patient'),
+];

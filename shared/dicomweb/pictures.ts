@@ -1,0 +1,177 @@
+/**
+ * The pictures of one stored instance, frame by frame: its attributes are read once, its LUTs and profile fetched, each frame's bytes read
+ * within a budget of memory, and all of it handed to imaging's pipeline, given as `render`. Resources and their parameters are
+ * rendered.ts, thumbnails.ts and wado-uri.ts.
+ */
+import type { ManifestEntry } from '../archive/manifest.ts';
+import type { EntryRecord } from '../archive/manifest-entry.ts';
+import type { Archive, PackStore } from '../archive/ports.ts';
+import type { DicomJson, JsonElement } from '../dicom/dicom-json-model.ts';
+import type { ColorProfile, RenderedMediaType } from '../imaging/encode.ts';
+import { animatedGif } from '../imaging/gif.ts';
+import { bulkNeededForRendering, imageAttributesOf, items, numbers } from '../imaging/image-attributes.ts';
+import type { RenderRequest } from '../imaging/render.ts';
+import { annotationOf } from './annotation-text.ts';
+import { bulkPathOf, readBulk } from './bulkdata.ts';
+import type { ByteBudget } from './byte-budget.ts';
+import { type FrameSource, openFrames } from './frame-source.ts';
+import type { Manifests } from './manifests.ts';
+import { type RenderParameters, viewportFor } from './render-parameters.ts';
+
+/** One frame to one picture; RenderPool's `render`. */
+export type Render = (request: RenderRequest) => Promise<Uint8Array>;
+
+export interface RenderOptions {
+  readonly archive: Archive;
+  readonly manifests: Manifests;
+  readonly render: Render;
+  /** For the frames that are being rendered or wait for it: whatever the queue is, memory is not it. */
+  readonly frameBudget: ByteBudget;
+}
+
+export interface Pictures {
+  readonly frames: FrameSource;
+  /** (0028,6010) where there is one, else the first. */
+  readonly representativeFrameNumber: number;
+  /** About what the parameters ask for and this instance, or this media type, cannot have. */
+  warningsFor(mediaType: RenderedMediaType): readonly string[];
+  one(frameNumber: number, mediaType: RenderedMediaType): Promise<Uint8Array>;
+  /** In the order asked for, a few at a time being rendered ahead. */
+  several(frameNumbers: readonly number[], mediaType: RenderedMediaType): AsyncGenerator<Uint8Array, void, undefined>;
+  /** A GIF that runs as the instance says it should. */
+  animation(frameNumbers: readonly number[]): AsyncGenerator<Uint8Array, void, undefined>;
+}
+
+/** As many as the render pool's threads. */
+const renderedAhead = 2;
+/** Of an animation that no viewport was asked for: beyond it a cine is hundreds of megabytes. */
+const animationPixels = 1024;
+/** Where the instance does not say how fast it runs. */
+const defaultFrameTimeMs = 100;
+
+/** Errors: `cannot-render`, `not-found` without frames. */
+export async function openPictures(
+  { archive, render, frameBudget }: RenderOptions,
+  record: EntryRecord,
+  entry: ManifestEntry,
+  parameters: RenderParameters,
+): Promise<Pictures> {
+  const frames = openFrames(archive.packs, record, entry);
+  const metadata = JSON.parse(entry.metadata) as DicomJson;
+  const bulk = new Map<string, Uint8Array>();
+  for (const uri of bulkNeededForRendering(metadata)) {
+    bulk.set(uri, await readBulk(archive.packs, record, entry, bulkPathOf(uri)));
+  }
+  const profile = parameters.profile && {
+    ...(await ownProfile(archive.packs, record, entry, metadata)),
+    ...(parameters.profile !== 'yes' && { space: parameters.profile }),
+  };
+  const { window, quality } = parameters;
+  const annotation = (frameNumber: number) =>
+    parameters.annotation &&
+    annotationOf(metadata, parameters.annotation, { number: frameNumber, count: frames.count });
+
+  const one = async (
+    frameNumber: number,
+    mediaType: RenderedMediaType,
+    viewport = parameters.viewport,
+  ): Promise<Uint8Array> => {
+    const attributes = imageAttributesOf(metadata, frameNumber, (uri) => bulk.get(uri));
+    const text = annotation(frameNumber);
+    return frameBudget.hold(frames.heldBytesOf(frameNumber), async () =>
+      render({
+        frame: await frames.readOne(frameNumber),
+        transferSyntaxUid: frames.givenTransferSyntaxUid,
+        attributes,
+        mediaType,
+        ...(window && { window }),
+        ...(viewport && { viewport: viewportFor(viewport, attributes) }),
+        ...(quality && { quality }),
+        ...(text && { annotation: { topLeft: text.topLeft, bottomLeft: text.bottomLeft } }),
+        ...(profile && mediaType !== 'image/gif' && { profile }),
+      }),
+    );
+  };
+
+  return {
+    frames,
+    representativeFrameNumber: representativeOf(metadata, frames.count),
+    one: (frameNumber, mediaType) => one(frameNumber, mediaType),
+    several: (frameNumbers, mediaType) => ahead(frameNumbers, (frameNumber) => one(frameNumber, mediaType)),
+    animation: (frameNumbers) => {
+      const { rows, columns } = imageAttributesOf(metadata, frameNumbers[0] ?? 1, (uri) => bulk.get(uri));
+      const isLarge = Math.max(rows, columns) > animationPixels;
+      const viewport =
+        parameters.viewport ?? (isLarge ? { width: animationPixels, height: animationPixels } : undefined);
+      const pictures = ahead(frameNumbers, (frameNumber) => one(frameNumber, 'image/gif', viewport));
+      return animatedGif(pictures, frameTimeMs(metadata));
+    },
+    warningsFor: (mediaType) => [
+      ...parameters.warnings,
+      ...(quality !== undefined && mediaType !== 'image/jpeg' ? ['The quality parameter is for JPEG alone.'] : []),
+      ...(profile && mediaType === 'image/gif' ? ['The iccprofile parameter is not supported for GIF.'] : []),
+      ...(window && isColor(metadata) ? ['The window parameter has no meaning for colour and was ignored.'] : []),
+      ...(annotation(1)?.complete === false
+        ? ['The annotation holds characters that cannot be drawn here; each is shown as an empty box.']
+        : []),
+    ],
+  };
+}
+
+/** In order, `renderedAhead` of them under way at a time. Ending early lets what is under way end by itself. */
+async function* ahead(
+  frameNumbers: readonly number[],
+  picture: (frameNumber: number) => Promise<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const underWay: Promise<Uint8Array>[] = [];
+  for (let next = 0; next < frameNumbers.length || underWay.length > 0; ) {
+    while (next < frameNumbers.length && underWay.length < renderedAhead) {
+      const promise = picture(frameNumbers[next++]!);
+      // Whoever waits for it hears of its failure; when nobody does any more, nobody need.
+      promise.catch(() => {});
+      underWay.push(promise);
+    }
+    yield await underWay.shift()!;
+  }
+}
+
+function representativeOf(metadata: DicomJson, count: number): number {
+  const stated = numbers(metadata['00286010'])[0] ?? 1;
+  return Number.isInteger(stated) && stated >= 1 && stated <= count ? stated : 1;
+}
+
+const isColor = (metadata: DicomJson): boolean =>
+  (numbers(metadata['00280002'])[0] ?? 1) > 1 || metadata['00280004']?.Value?.[0] === 'PALETTE COLOR';
+
+/** Recommended Display Frame Rate, Frame Time, Cine Rate, or the mean of Frame Time Vector (PS3.3 §C.7.6.5). */
+function frameTimeMs(metadata: DicomJson): number {
+  const positive = (element: JsonElement | undefined): number | undefined => {
+    const value = numbers(element)[0];
+    return value !== undefined && value > 0 && Number.isFinite(value) ? value : undefined;
+  };
+  const rate = positive(metadata['00082144']);
+  if (rate !== undefined) return 1000 / rate;
+  const frameTime = positive(metadata['00181063']);
+  if (frameTime !== undefined) return frameTime;
+  const cineRate = positive(metadata['00180040']);
+  if (cineRate !== undefined) return 1000 / cineRate;
+  // The first value of the vector is the time before the first frame: 0.
+  const vector = numbers(metadata['00181065']).slice(1).filter((time) => time > 0); // biome-ignore format: one thought
+  return vector.length === 0 ? defaultFrameTimeMs : vector.reduce((sum, time) => sum + time, 0) / vector.length;
+}
+
+/** (0028,2000), of the image or of its optical path (PS3.3 §C.11.15, §C.8.12.5). */
+async function ownProfile(
+  packs: PackStore,
+  record: EntryRecord,
+  entry: ManifestEntry,
+  metadata: DicomJson,
+): Promise<Pick<ColorProfile, 'own'>> {
+  const element = metadata['00282000'] ?? items(metadata['00480105'])[0]?.['00282000'];
+  if (element?.InlineBinary !== undefined) return { own: new Uint8Array(Buffer.from(element.InlineBinary, 'base64')) };
+  if (element?.BulkDataURI === undefined) return {};
+  const path = bulkPathOf(element.BulkDataURI);
+  // A profile is some hundred kilobytes at most; what is longer is none.
+  if ((entry.bulk[path]?.lengthBytes ?? 0) > 4 * 1024 * 1024) return {};
+  return { own: await readBulk(packs, record, entry, path) };
+}
