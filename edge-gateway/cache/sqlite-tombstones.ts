@@ -60,7 +60,7 @@ export const tombstonesMigration = `
     UNIQUE (series_id, instance_uid, pack_id)
   ) STRICT;
   CREATE INDEX tombstone_by_change ON tombstone (tenant, changed_at_ms, id);
-  CREATE INDEX tombstone_to_purge ON tombstone (tenant, deleted_at_ms, id) WHERE state IN ('deleted', 'rewritten');
+  CREATE INDEX tombstone_to_purge ON tombstone (tenant, deleted_at_ms, id) WHERE state IN ('deleted', 'purging');
   CREATE TABLE deletion_cursor (tenant TEXT PRIMARY KEY, cursor TEXT NOT NULL) STRICT, WITHOUT ROWID;
   ALTER TABLE pack ADD COLUMN purged_at_ms INTEGER;
 `;
@@ -157,7 +157,7 @@ export function createTombstoneTable(database: Database): TombstoneTable & Delet
 
     tombstonesToPurge(tenant, { untilMs, limit, after }) {
       const [deletedAtMs, id] = pageCursor(after, [-1, -1]);
-      const rows = sql(`${select} WHERE tombstone.tenant = ? AND tombstone.state IN ('deleted', 'rewritten')
+      const rows = sql(`${select} WHERE tombstone.tenant = ? AND tombstone.state IN ('deleted', 'purging')
         AND deleted_at_ms <= ? AND (deleted_at_ms, tombstone.id) > (?, ?)
         ORDER BY deleted_at_ms, tombstone.id LIMIT ?`).all(tenant, untilMs, deletedAtMs, id, limit + 1);
       return pageOf(rows, limit, (row) => [row.deleted_at_ms as number, row.id as number]);

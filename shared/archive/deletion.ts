@@ -12,6 +12,8 @@ import type { InstanceRecord, InstanceRef, SeriesRef, StudyRef, Tombstone } from
 type AnyRef = StudyRef | SeriesRef | InstanceRef;
 
 const PAGE = 500;
+/** Who stores faster than is deleted has stored later. */
+const MAXIMUM_ROUNDS = 10;
 /** Instances that are worked on at once. */
 const CONCURRENCY = 16;
 
@@ -55,10 +57,15 @@ export async function deleteInstances(
   nowMs: () => number,
 ): Promise<boolean> {
   let found = false;
-  for await (const current of currentOf(index, tenant, ref)) {
-    found = true;
-    const versions = (await inParallel(current, (record) => index.getVersions(tenant, record))).flat();
-    await deleteVersions(index, versions, nowMs());
+  // Until nothing is there: a purge may have moved what was about to be deleted.
+  for (let again = true, round = 0; again && round < MAXIMUM_ROUNDS; round++) {
+    again = false;
+    for await (const current of currentOf(index, tenant, ref)) {
+      again = true;
+      const versions = (await inParallel(current, (record) => index.getVersions(tenant, record))).flat();
+      await deleteVersions(index, versions, nowMs());
+    }
+    found ||= again;
   }
   // All that are shown, also those that a call before this one has emptied and not counted.
   for (const { studyInstanceUid, seriesInstanceUid } of await index.listSeries(tenant, ref))
@@ -147,7 +154,7 @@ async function* currentOf(
 }
 
 /** Rejects only when nothing of it runs on. */
-async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+export async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
   const results: R[] = [];
   const waiting = items.entries();
   const some = async (): Promise<void> => {

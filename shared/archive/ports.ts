@@ -78,7 +78,7 @@ export interface ArchiveIndex {
   ): Promise<Page<Tombstone>>;
   /** Those that have changed at `fromMs` or later, in the order in which they did. */
   changedTombstones(tenant: string, page: { fromMs: number; limit: number; after?: string }): Promise<Page<Tombstone>>;
-  /** Those that are `deleted` or `rewritten` and were deleted at `untilMs` or before, the oldest deletion first. */
+  /** Those that are `deleted` or `purging` and were deleted at `untilMs` or before, the oldest deletion first. */
   tombstonesToPurge(tenant: string, page: { untilMs: number; limit: number; after?: string }): Promise<Page<Tombstone>>;
 
   /**

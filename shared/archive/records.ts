@@ -52,10 +52,10 @@ export interface InstanceRecord extends InstanceRef {
 }
 
 /**
- * `deleted`: shown no more, and can be restored. `restored`: its bytes count again. `rewritten`: what its pack holds beside such bytes lies in
- * another pack now, and the pack is about to go. `purged`: the bytes are gone.
+ * `deleted`: shown no more, and can be restored. `restored`: its bytes count again. `purging`: its pack is being written anew without it, or is
+ * about to go. `purged`: the bytes are gone.
  */
-export type TombstoneState = 'deleted' | 'restored' | 'rewritten' | 'purged';
+export type TombstoneState = 'deleted' | 'restored' | 'purging' | 'purged';
 
 /**
  * One instance's bytes in ONE pack, which somebody has deleted: the same instance in a pack that is archived later is another matter

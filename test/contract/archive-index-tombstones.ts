@@ -32,9 +32,9 @@ export function tombstoneContract(index: () => ArchiveIndex): void {
       expect(await listed(tombstone)).toEqual([tombstone]);
 
       const change = { state: 'restored', changedAtMs: 300 } as const;
-      expect(await index().updateTombstone(tombstone, ['rewritten'], change)).toBe(false);
+      expect(await index().updateTombstone(tombstone, ['purging'], change)).toBe(false);
       expect(await index().updateTombstone({ ...tombstone, packId: packId(9) }, ['deleted'], change)).toBe(false);
-      expect(await index().updateTombstone(tombstone, ['rewritten', 'deleted'], change)).toBe(true);
+      expect(await index().updateTombstone(tombstone, ['purging', 'deleted'], change)).toBe(true);
       expect(await listed(tombstone)).toEqual([{ ...tombstone, ...change }]);
 
       const again = { ...tombstone, deletedAtMs: 400, changedAtMs: 400 };
@@ -69,7 +69,7 @@ export function tombstoneContract(index: () => ArchiveIndex): void {
     it('are told in the order in which they changed, from a moment on', async () => {
       const tombstones = [3, 1, 2, 2].map((at, i) => tombstoneOf({ instance: i }, at * 100));
       await index().createTombstones(tombstones);
-      await index().updateTombstone(tombstones[1]!, ['deleted'], { state: 'rewritten', changedAtMs: 400 });
+      await index().updateTombstone(tombstones[1]!, ['deleted'], { state: 'purging', changedAtMs: 400 });
       const times = async (fromMs: number, limit: number) =>
         (await all((page) => index().changedTombstones(tenant(), { fromMs, ...page }), limit)).map(
           (one) => one.changedAtMs,
@@ -83,14 +83,14 @@ export function tombstoneContract(index: () => ArchiveIndex): void {
     it('wait to be purged from the oldest deletion on, until they are', async () => {
       const tombstones = [3, 1, 2, 4].map((at, i) => tombstoneOf({ instance: i }, at * 100));
       await index().createTombstones(tombstones);
-      await index().updateTombstone(tombstones[1]!, ['deleted'], { state: 'rewritten', changedAtMs: 900 });
+      await index().updateTombstone(tombstones[1]!, ['deleted'], { state: 'purging', changedAtMs: 900 });
       await index().updateTombstone(tombstones[2]!, ['deleted'], { state: 'restored', changedAtMs: 900 });
       const waiting = async (untilMs: number, limit: number) =>
         (await all((page) => index().tombstonesToPurge(tenant(), { untilMs, ...page }), limit)).map(
           (one) => one.deletedAtMs,
         );
       for (const limit of [1, 2, 9]) expect(await waiting(300, limit)).toEqual([100, 300]);
-      await index().updateTombstone(tombstones[1]!, ['rewritten'], { state: 'purged', changedAtMs: 950 });
+      await index().updateTombstone(tombstones[1]!, ['purging'], { state: 'purged', changedAtMs: 950 });
       expect(await waiting(1000, 9)).toEqual([300, 400]);
     });
 

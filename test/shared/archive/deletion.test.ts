@@ -116,7 +116,7 @@ describe('a deletion', () => {
     const study = { studyInstanceUid: records[0]!.studyInstanceUid };
     await remove(study, 1_000);
     const [tombstone] = (await index.listTombstones(tenant(), records[1]!, { limit: 1 })).items;
-    await index.updateTombstone(tombstone!, ['deleted'], { state: 'rewritten', changedAtMs: 1_500 });
+    await index.updateTombstone(tombstone!, ['deleted'], { state: 'purging', changedAtMs: 1_500 });
     expect(await restoreInstances(index, tenant(), study, 2_000)).toBe(2);
     expect(await versions(records[0]!)).toEqual(before[0]);
     expect(await index.getStudy(tenant(), study)).toMatchObject({ instanceCount: 1 });
