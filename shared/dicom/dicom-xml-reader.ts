@@ -31,7 +31,9 @@ const maximumAttributes = 16;
  * Error `bad-request` for what is no such document, `limit-exceeded`.
  */
 export function readDicomXml(text: string, limits: XmlLimits = {}): DicomJson {
-  return new Reader(limits.maximumElements ?? defaultMaximumElements).read(text);
+  const reader = new DicomXmlReader(limits);
+  reader.write(text);
+  return reader.end();
 }
 
 /** What may stand in an element, and what becomes of it. */
@@ -45,19 +47,18 @@ interface Scope {
 
 const nothing: Scope = {};
 
-class Reader {
+/** The same for a document that comes in pieces. Errors arise where they are found. */
+export class DicomXmlReader {
   readonly #parser = new SaxesParser({ xmlns: true });
   readonly #scopes: Scope[] = [];
-  #left: number;
+  readonly #maximumElements: number;
+  #elements = 0;
   #attributes = 0;
   #text = '';
   #read: DicomJson | undefined;
 
-  constructor(maximumElements: number) {
-    this.#left = maximumElements;
-  }
-
-  read(text: string): DicomJson {
+  constructor({ maximumElements = defaultMaximumElements }: XmlLimits = {}) {
+    this.#maximumElements = maximumElements;
     const parser = this.#parser;
     parser.on('error', () => {
       throw this.#wrong('is not well-formed');
@@ -81,7 +82,19 @@ class Reader {
     };
     parser.on('text', gather);
     parser.on('cdata', gather);
-    parser.write(text).close();
+  }
+
+  /** Those that were read, as XmlLimits counts them. */
+  get elements(): number {
+    return this.#elements;
+  }
+
+  write(text: string): void {
+    this.#parser.write(text);
+  }
+
+  end(): DicomJson {
+    this.#parser.close();
     if (this.#read === undefined) throw this.#wrong('holds no attributes');
     return this.#read;
   }
@@ -210,8 +223,8 @@ class Reader {
   }
 
   #take(count: number): void {
-    this.#left -= count;
-    if (this.#left < 0) {
+    this.#elements += count;
+    if (this.#elements > this.#maximumElements) {
       throw new ArchiveError('limit-exceeded', 'The metadata in XML have too many elements; send fewer at once.');
     }
   }

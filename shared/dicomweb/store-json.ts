@@ -1,6 +1,6 @@
 /**
- * Instances that come as DICOM JSON with their bulk data in parts of their own (PS3.18 §8.6.3.2, §10.5.1, Annex F): read whole, within a
- * limit, and handed on one by one. Their bytes are json-instance.ts.
+ * Instances that come as metadata, DICOM JSON or XML, with their bulk data in parts of their own (PS3.18 §8.6.3, §10.5.1): read whole,
+ * within a limit, and handed on one by one. Reading metadata is metadata-part.ts, their bytes are json-instance.ts.
  */
 import type { InstanceReceiver, InstanceSink } from '../archive/outcome.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
@@ -8,6 +8,7 @@ import { Tag } from '../dicom/tags.ts';
 import { ArchiveError, isArchiveError } from '../errors.ts';
 import { type BulkPart, type BulkParts, encodeInstance, uidIn } from './json-instance.ts';
 import { parseMediaType } from './media-type.ts';
+import { parseJsonMetadata, readXmlMetadata } from './metadata-part.ts';
 import type { IncomingPart } from './multipart-reader.ts';
 import { refused, type StoreReport } from './store-file.ts';
 import { codingProblem } from './store-request.ts';
@@ -18,6 +19,8 @@ const maximumMetadataBytes = 8 * 1024 * 1024;
 const maximumMetadataMarks = 1_000_000;
 /** As objects, of metadata that are nothing but marks. */
 const bytesOfMark = 64;
+/** An XML element is at least a mark for itself and one for its end or its value. */
+const marksOfElement = 2;
 /** Of all requests together. What is larger is sent as application/dicom, which is not held. */
 const maximumHeldBytes = 128 * 1024 * 1024;
 /** What the instances of a request may name of it together; more is some bytes named again and again. */
@@ -82,9 +85,7 @@ export async function* receiveMetadata(
       }
     }
     for (const json of body.metadata ?? []) {
-      const report = receiveOne(receiver, studyInstanceUid, json, body.bulkOfOne());
-      yield { report };
-      await report;
+      yield await handOn(receiver, studyInstanceUid, json, body.bulkOfOne());
     }
   } finally {
     body.letGo();
@@ -94,12 +95,14 @@ export async function* receiveMetadata(
 /** The parts of one request, in memory. */
 class HeldBody {
   /** Undefined until the first part has come. */
-  metadata: readonly DicomJson[] | undefined;
+  metadata: DicomJson[] | undefined;
   readonly #held: HeldBodies;
   readonly #baseUrl: string;
   readonly #bulk = new Map<string, BulkPart[]>();
   #bytes = 0;
   #namedBytes = 0;
+  #metadataBytes = 0;
+  #marks = 0;
 
   constructor(held: HeldBodies, baseUrl: string) {
     this.#held = held;
@@ -110,20 +113,27 @@ class HeldBody {
     const unfit = codingProblem(headers);
     if (unfit !== undefined) throw unfit;
     const media = parseMediaType(headers.get('content-type') ?? '');
-    if (this.metadata === undefined) {
-      if (media?.type !== 'application/dicom+json' && media?.type !== 'application/json') {
-        throw new ArchiveError('bad-request', 'The first part must be the metadata, as application/dicom+json.');
-      }
-      const bytes = await this.#gather(body, maximumMetadataBytes);
-      const marks = marksIn(bytes);
-      if (marks > maximumMetadataMarks) {
-        throw new ArchiveError('too-large', 'The metadata of a request have too many values; send fewer instances.');
-      }
-      this.#take(marks * bytesOfMark);
-      this.metadata = parseMetadata(bytes);
+    const location = headers.get('content-location');
+    const isFirst = this.metadata === undefined;
+    if (media?.type === 'application/dicom+xml' && (isFirst || location === undefined)) {
+      const json = await readXmlMetadata(body, (lengthBytes, elements) => {
+        this.#takeMetadata(lengthBytes, elements * marksOfElement);
+      });
+      this.metadata = [...(this.metadata ?? []), json];
       return;
     }
-    const location = headers.get('content-location');
+    if (isFirst) {
+      if (media?.type !== 'application/dicom+json' && media?.type !== 'application/json') {
+        throw new ArchiveError(
+          'bad-request',
+          'The first part must be metadata, as application/dicom+json or application/dicom+xml.',
+        );
+      }
+      const bytes = await this.#gather(body, maximumMetadataBytes);
+      this.#takeMetadata(0, marksIn(bytes));
+      this.metadata = parseJsonMetadata(bytes);
+      return;
+    }
     if (location === undefined) {
       throw new ArchiveError(
         'bad-request',
@@ -186,13 +196,21 @@ class HeldBody {
     let lengthBytes = 0;
     for await (const bytes of body) {
       lengthBytes += bytes.length;
-      if (lengthBytes > limitBytes) {
-        throw new ArchiveError('too-large', `The metadata of a request may have ${limitBytes} bytes at most.`);
-      }
+      if (lengthBytes > limitBytes) throw tooLongMetadata();
       this.#take(bytes.length);
       pieces.add(bytes);
     }
     return pieces.joined();
+  }
+
+  #takeMetadata(lengthBytes: number, marks: number): void {
+    this.#metadataBytes += lengthBytes;
+    this.#marks += marks;
+    if (this.#metadataBytes > maximumMetadataBytes) throw tooLongMetadata();
+    if (this.#marks > maximumMetadataMarks) {
+      throw new ArchiveError('too-large', 'The metadata of a request have too many values; send fewer instances.');
+    }
+    this.#take(lengthBytes + marks * bytesOfMark);
   }
 
   #take(lengthBytes: number): void {
@@ -234,6 +252,9 @@ class Pieces {
   }
 }
 
+const tooLongMetadata = (): ArchiveError =>
+  new ArchiveError('too-large', `The metadata of a request may have ${maximumMetadataBytes} bytes at most.`);
+
 /** Also those within strings, which are few. */
 function marksIn(bytes: Uint8Array): number {
   let count = 0;
@@ -241,26 +262,13 @@ function marksIn(bytes: Uint8Array): number {
   return count;
 }
 
-function parseMetadata(bytes: Uint8Array): readonly DicomJson[] {
-  let json: unknown;
-  try {
-    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch {
-    throw new ArchiveError('bad-request', 'The metadata are not JSON in UTF-8.');
-  }
-  const objects: unknown[] = Array.isArray(json) ? json : [json];
-  if (!objects.every((object) => typeof object === 'object' && object !== null && !Array.isArray(object))) {
-    throw new ArchiveError('bad-request', 'The metadata are not an array of objects, one for each instance.');
-  }
-  return objects as DicomJson[];
-}
-
-async function receiveOne(
+/** Resolves when the receiver has taken all of it; what becomes of it is known later. */
+async function handOn(
   receiver: InstanceReceiver,
   studyInstanceUid: string | undefined,
   json: DicomJson,
   bulkOf: BulkParts,
-): Promise<StoreReport> {
+): Promise<{ report: Promise<StoreReport> }> {
   const who = { sopClassUid: uidIn(json, Tag.SOPClassUID), sopInstanceUid: uidIn(json, Tag.SOPInstanceUID) };
   let sink: InstanceSink | undefined;
   try {
@@ -274,10 +282,10 @@ async function receiveOne(
     for (const piece of pieces) {
       for (let at = 0; at < piece.length; at += pieceBytes) await sink.write(piece.subarray(at, at + pieceBytes));
     }
-    return { ...who, outcome: await sink.commit() };
+    return { report: sink.commit().then((outcome) => ({ ...who, outcome })) };
   } catch (error) {
     sink?.abort();
     if (!isArchiveError(error)) throw error;
-    return { ...who, outcome: refused(error) };
+    return { report: Promise.resolve({ ...who, outcome: refused(error) }) };
   }
 }

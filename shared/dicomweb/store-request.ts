@@ -7,20 +7,22 @@ import { parseMediaType } from './media-type.ts';
 import { type IncomingPart, readParts } from './multipart-reader.ts';
 
 export interface StoreRequest {
-  /** `dicom`: each part is an instance. `json`: the first part is metadata, the others are bulk data. */
-  readonly kind: 'dicom' | 'json';
+  /** `dicom`: each part is an instance. `metadata`: the first part is metadata, the others are bulk data, or metadata in XML too. */
+  readonly kind: 'dicom' | 'metadata';
   /** Each has a `content-type`: what it says, or what the request says for it. */
   readonly parts: AsyncIterable<IncomingPart>;
 }
 
 const kinds: ReadonlyMap<string | undefined, StoreRequest['kind']> = new Map([
   ['application/dicom', 'dicom'],
-  ['application/dicom+json', 'json'],
+  ['application/dicom+json', 'metadata'],
+  ['application/dicom+xml', 'metadata'],
 ]);
 
 /**
- * A bare application/dicom or application/dicom+json is one part. Error `unsupported-media-type` for everything else: above all for
- * what a page of another origin may send without being asked for it (the CORS-safelisted types, and none at all).
+ * A bare application/dicom, application/dicom+json or application/dicom+xml is one part. Error `unsupported-media-type` for
+ * everything else: above all for what a page of another origin may send without being asked for it (the CORS-safelisted types, and
+ * none at all).
  */
 export function readStoreRequest(request: Request, maximumParts: number): StoreRequest {
   const coding = request.headers.get('content-encoding')?.trim().toLowerCase() ?? '';
