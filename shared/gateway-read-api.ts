@@ -47,6 +47,8 @@ export const searchRequest = z.object({
   keys: z.array(wireKey).max(MAX_KEYS),
   limit: z.int().min(1).max(MAX_MATCHES_PER_PAGE),
   offset: z.int().min(0),
+  /** Only what stands behind it; a date as the order of studies has it. */
+  after: z.object({ date: z.string().max(8), uids: z.array(z.string().max(1024)).min(1).max(3) }).optional(),
 });
 export type SearchRequest = z.infer<typeof searchRequest>;
 

@@ -1,50 +1,46 @@
 /**
- * The matches of a search one after the other, however many there are: read from the index page by page, each as soon as the
- * one before is used up. Patients are made of the studies that match: one for each Patient ID and issuer.
+ * The matches of a search one after the other, however many there are: read from the index page by page, each behind the
+ * last match of the one before, as soon as that is used up. Patients are made of the studies that match: one for each Patient ID and issuer.
  */
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
-import type { Query } from '#shared/archive/query.ts';
+import { type Place, placeOf, type Query } from '#shared/archive/query.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { matchKey } from '#shared/dicom/matching.ts';
 import { tagKey } from '#shared/dicom/tags.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import { patientCounts } from './find-query.ts';
-import { studyPages } from './study-pages.ts';
 
-/** The first answer is wanted soon; later pages may take longer, since an offset costs what it skips. */
-const FIRST_PAGE = 100;
-const PAGE = 1_000;
+export interface PageSizes {
+  /** The first answer is wanted soon. */
+  readonly first: number;
+  readonly next: number;
+}
+
+const usual: PageSizes = { first: 100, next: 1_000 };
 /** Patients told apart in one query. */
 const MAX_PATIENTS = 200_000;
 
 /** Hears, maybe more than once, what a search could not ask: a sentence. */
 export type OnIncomplete = (sentence: string) => void;
 
-/** Errors: those of ArchiveIndex.search. */
+/** Each once, also while others are stored. Errors: those of ArchiveIndex.search. */
 export async function* matchesOf(
-  searched: ArchiveIndex,
+  index: Pick<ArchiveIndex, 'search'>,
   tenant: string,
   query: Pick<Query, 'level' | 'keys'>,
   onIncomplete: OnIncomplete,
+  sizes: PageSizes = usual,
 ): AsyncGenerator<DicomJson, void, void> {
-  const index: Pick<ArchiveIndex, 'search'> = {
-    async search(...asked) {
-      const page = await searched.search(...asked);
-      if (page.incomplete !== undefined) onIncomplete(page.incomplete);
-      return page;
-    },
-  };
-  if (query.level === 'study') {
-    yield* studyPages(index, tenant, query.keys);
-    return;
-  }
-  let limit = FIRST_PAGE;
-  for (let offset = 0; ; ) {
-    const { matches, more } = await index.search(tenant, { ...query, limit, offset });
+  let limit = sizes.first;
+  for (let after: Place | undefined; ; ) {
+    const from = after === undefined ? {} : { after };
+    const { matches, more, incomplete } = await index.search(tenant, { ...query, limit, offset: 0, ...from });
+    if (incomplete !== undefined) onIncomplete(incomplete);
     yield* matches;
-    if (!more) return;
-    offset += matches.length;
-    limit = PAGE;
+    const last = matches.at(-1);
+    if (!more || last === undefined) return;
+    after = placeOf(query.level, last);
+    limit = sizes.next;
   }
 }
 

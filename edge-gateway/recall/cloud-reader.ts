@@ -69,8 +69,8 @@ export function createCloudReader(cloudUrl: string, transport: typeof fetch = fe
   }
 
   return {
-    search: ({ level, keys, limit, offset }, signal) =>
-      ask(SEARCH_PATH, { level, keys: keys.map(keyToWire), limit, offset }, searchResponse, signal),
+    search: ({ level, keys, limit, offset, after }, signal) =>
+      ask(SEARCH_PATH, { level, keys: keys.map(keyToWire), limit, offset, after }, searchResponse, signal),
     holdings: ({ studyInstanceUid }, signal) => ask(HOLDINGS_PATH, { studyInstanceUid }, holdingsResponse, signal),
     instances: (request, signal) => ask(INSTANCES_PATH, request, instancesResponse, signal),
     async reads({ studyInstanceUid, seriesInstanceUid, packId }, signal) {

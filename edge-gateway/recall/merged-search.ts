@@ -4,7 +4,7 @@
  * answered at once, with a sentence about what could not be asked.
  */
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
-import { checkQuery, type Query, type SearchPage } from '#shared/archive/query.ts';
+import { checkQuery, type Place, placeOf, type Query, type SearchPage } from '#shared/archive/query.ts';
 import { ArchiveError, isArchiveError } from '#shared/errors.ts';
 import { keyToWire, MAX_MATCHES_PER_PAGE } from '#shared/gateway-read-api.ts';
 import type { Logger } from '#shared/log.ts';
@@ -34,9 +34,16 @@ export const cloudNotAsked = 'The cloud archive could not be asked; what is not 
 /** `here alone`: begun while the cloud was away, and stays so, since a list must not change while it is read. */
 type Merge = SearchMerge | 'here alone';
 
+interface OpenMerge {
+  readonly merge: Merge;
+  /** Two, of the same place. */
+  readonly names: readonly string[];
+  readonly untilMs: number;
+}
+
 export function createMergedSearch({ index, cloud, line, nowMs, log }: MergedSearchOptions): MergedSearch {
-  /** By query and the offset that comes next; the one used last is the last. */
-  const open = new Map<string, { readonly merge: Merge; readonly untilMs: number }>();
+  /** By query and where it goes on: behind the last match or, for who counts, at the next offset. The one used last is the last. */
+  const open = new Map<string, OpenMerge>();
 
   async function ask(query: Query): Promise<SearchPage> {
     try {
@@ -49,26 +56,36 @@ export function createMergedSearch({ index, cloud, line, nowMs, log }: MergedSea
     }
   }
 
-  function take(name: string): Merge | undefined {
-    const found = open.get(name);
-    open.delete(name);
-    return found !== undefined && nowMs() < found.untilMs ? found.merge : undefined;
+  function forget({ names }: OpenMerge): void {
+    for (const name of names) open.delete(name);
   }
 
-  function keep(name: string, merge: Merge): void {
-    open.delete(name);
-    open.set(name, { merge, untilMs: nowMs() + OPEN_MS });
-    for (const [oldest] of open) {
-      if (open.size <= MAX_OPEN_MERGES) return;
-      open.delete(oldest);
+  function take(name: string): Merge | undefined {
+    const found = open.get(name);
+    if (found === undefined) return undefined;
+    forget(found);
+    return nowMs() < found.untilMs ? found.merge : undefined;
+  }
+
+  function keep(names: readonly string[], merge: Merge): void {
+    for (const name of names) {
+      const other = open.get(name);
+      if (other !== undefined) forget(other);
+    }
+    const kept = { merge, names, untilMs: nowMs() + OPEN_MS };
+    for (const name of names) open.set(name, kept);
+    for (const [, oldest] of open) {
+      if (open.size <= 2 * MAX_OPEN_MERGES) return;
+      forget(oldest);
     }
   }
 
   return async (tenant, query) => {
     checkQuery(query);
-    const { level, keys, limit, offset } = query;
-    const nameAt = (at: number): string => JSON.stringify([tenant, level, keys.map(keyToWire), at]);
-    let merge = take(nameAt(offset));
+    const { level, keys, limit, offset, after } = query;
+    const asked = JSON.stringify([tenant, level, keys.map(keyToWire)]);
+    const nameAt = (from: Place | undefined, at: number): string => `${asked} ${JSON.stringify([from, at])}`;
+    let merge = take(nameAt(after, offset));
     if (merge === undefined && !line.isUp) merge = 'here alone';
     if (merge === undefined) {
       if (offset > MAX_SKIPPED)
@@ -76,7 +93,7 @@ export function createMergedSearch({ index, cloud, line, nowMs, log }: MergedSea
           'too-large',
           `A search can begin at ${MAX_SKIPPED} matches at most; narrow it, or read on page by page.`,
         );
-      const begun = new SearchMerge({ tenant, index, cloud: ask }, { level, keys });
+      const begun = new SearchMerge({ tenant, index, cloud: ask }, { level, keys }, after);
       merge = begun;
       for (let left = offset; left > 0; ) {
         const skipped = await begun.take(Math.min(left, MAX_MATCHES_PER_PAGE));
@@ -88,7 +105,9 @@ export function createMergedSearch({ index, cloud, line, nowMs, log }: MergedSea
       merge === 'here alone'
         ? { ...(await index.search(tenant, query)), incomplete: cloudNotAsked }
         : await merge.take(limit);
-    if (page.more) keep(nameAt(offset + page.matches.length), merge);
+    const last = page.matches.at(-1);
+    if (page.more && last !== undefined)
+      keep([nameAt(placeOf(level, last), 0), nameAt(after, offset + page.matches.length)], merge);
     return page;
   };
 }

@@ -4,9 +4,8 @@
  * study or a series in both, the side that counts more instances answers: another gateway may have sent more of it.
  */
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
-import { inOrder, type Query, type SearchPage, withAvailability } from '#shared/archive/query.ts';
+import { inOrder, type Place, placeOf, type Query, type SearchPage, withAvailability } from '#shared/archive/query.ts';
 import type { Level } from '#shared/archive/records.ts';
-import { parseDate } from '#shared/dicom/date-time.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import type { MatchKey } from '#shared/dicom/matching.ts';
 import { MAX_MATCHES_PER_PAGE } from '#shared/gateway-read-api.ts';
@@ -20,13 +19,6 @@ export interface MergeSources {
   readonly cloud: Search;
 }
 
-/** Where a match stands in the port's order. */
-interface Place {
-  /** Of a study, as studies are ordered by it; '' at the other levels. */
-  readonly date: string;
-  readonly name: string;
-}
-
 interface Entry {
   readonly match: DicomJson;
   readonly place: Place;
@@ -35,16 +27,22 @@ interface Entry {
 /** What has been read of one side and not been shown, in its order. */
 interface Side {
   waiting: Entry[];
-  /** Of the next page. */
-  offset: number;
   more: boolean;
-  /** How far it has been read: whatever comes stands behind it. Undefined before the first page. */
+  /** How far it has been read: whatever comes stands behind it. Undefined: not at all. */
   readTo: Place | undefined;
+  /** Whether the last page has all its matches. */
+  isWhole: boolean;
   /** The last page as it came, by name: most of what the other side asks about is on it. */
   lastPage: ReadonlyMap<string, DicomJson>;
 }
 
-const unread = (): Side => ({ waiting: [], offset: 0, more: true, readTo: undefined, lastPage: new Map() });
+const unread = (after: Place | undefined): Side => ({
+  waiting: [],
+  more: true,
+  readTo: after,
+  isWhole: false,
+  lastPage: new Map(),
+});
 
 const uidTags: Readonly<Record<Level, readonly [key: string, tag: number]>> = {
   study: ['0020000D', 0x0020000d],
@@ -61,13 +59,16 @@ const countTags: Readonly<Record<Level, string | undefined>> = {
 export class SearchMerge {
   readonly #sources: MergeSources;
   readonly #query: Pick<Query, 'level' | 'keys'>;
-  readonly #here = unread();
-  readonly #there = unread();
+  readonly #here: Side;
+  readonly #there: Side;
   #incomplete: string | undefined;
 
-  constructor(sources: MergeSources, query: Pick<Query, 'level' | 'keys'>) {
+  /** @param after where it begins; undefined: with the first match. */
+  constructor(sources: MergeSources, query: Pick<Query, 'level' | 'keys'>, after: Place | undefined) {
     this.#sources = sources;
     this.#query = query;
+    this.#here = unread(after);
+    this.#there = unread(after);
   }
 
   /** The next matches behind those that were taken before. Errors: those of the local search. */
@@ -117,10 +118,12 @@ export class SearchMerge {
     const { level } = this.#query;
     const twins = countTags[level] === undefined ? undefined : await this.#among(matches, this.#there);
     for (const match of matches) {
-      const place = placeOf(level, match);
-      const twin = twins?.get(place.name);
+      const twin = twins?.get(nameOf(level, match));
       const isMore = twin !== undefined && countOf(level, twin) > countOf(level, match);
-      this.#here.waiting.push({ place, match: isMore ? asFromCloud(twin) : match });
+      this.#here.waiting.push({
+        place: placeOf(level, match),
+        match: isMore ? placedAs(match, asFromCloud(twin)) : match,
+      });
     }
   }
 
@@ -128,18 +131,27 @@ export class SearchMerge {
     const { level } = this.#query;
     const known = await this.#among(matches, this.#here);
     for (const match of matches) {
-      const place = placeOf(level, match);
-      if (!known.has(place.name)) this.#there.waiting.push({ place, match: asFromCloud(match) });
+      if (known.has(nameOf(level, match))) continue;
+      this.#there.waiting.push({ place: placeOf(level, match), match: asFromCloud(match) });
     }
   }
 
   async #page(side: Side, limit: number, search: Search): Promise<readonly DicomJson[]> {
-    const { matches, more } = await search({ ...this.#query, limit, offset: side.offset });
+    const { level } = this.#query;
+    const after = side.readTo;
+    const { matches, more } = await search({
+      ...this.#query,
+      limit,
+      offset: 0,
+      ...(after === undefined ? {} : { after }),
+    });
     const last = matches.at(-1);
-    side.offset += matches.length;
-    side.more = more && last !== undefined;
-    side.lastPage = new Map(matches.map((match) => [nameOf(this.#query.level, match), match]));
-    if (last !== undefined) side.readTo = placeOf(this.#query.level, last);
+    const readTo = last && placeOf(level, last);
+    // A side that does not come further has come to its end, whatever it says.
+    side.more = more && readTo !== undefined && (after === undefined || isBefore(after, readTo));
+    side.isWhole = !more && after === undefined;
+    side.lastPage = new Map(matches.map((match) => [nameOf(level, match), match]));
+    side.readTo = readTo ?? after;
     return matches;
   }
 
@@ -157,8 +169,7 @@ export class SearchMerge {
   /** Which of these the other side has as matches of the same query, by name. */
   async #among(matches: readonly DicomJson[], other: Side): Promise<ReadonlyMap<string, DicomJson>> {
     const { level, keys } = this.#query;
-    const isWhole = !other.more && other.offset === other.lastPage.size;
-    const unknown = isWhole ? [] : matches.filter((match) => !other.lastPage.has(nameOf(level, match)));
+    const unknown = other.isWhole ? [] : matches.filter((match) => !other.lastPage.has(nameOf(level, match)));
     const [name, tag] = uidTags[level];
     const uids = [...new Set(unknown.map((match) => String(match[name]?.Value?.[0] ?? '')))].filter(isListed);
     if (uids.length === 0) return other.lastPage;
@@ -177,12 +188,7 @@ export class SearchMerge {
 }
 
 /** Tells it from all others of its level. */
-function nameOf(level: Level, match: DicomJson): string {
-  const uid = (key: string): string => String(match[key]?.Value?.[0] ?? '');
-  if (level === 'study') return uid('0020000D');
-  const series = `${uid('0020000D')}\n${uid('0020000E')}`;
-  return level === 'series' ? series : `${series}\n${uid('00080018')}`;
-}
+const nameOf = (level: Level, match: DicomJson): string => placeOf(level, match).uids.join('\n');
 
 function countOf(level: Level, match: DicomJson): number {
   const tag = countTags[level];
@@ -200,22 +206,19 @@ function asFromCloud(match: DicomJson): DicomJson {
 /** Can be one of a list of UIDs; what cannot stands twice when both sides have it. */
 const isListed = (uid: string): boolean => uid !== '' && !/[\\,*?]/.test(uid);
 
-const placeOf = (level: Level, match: DicomJson): Place => ({
-  date: level === 'study' ? dateOf(match) : '',
-  name: nameOf(level, match),
-});
+/** A list is ordered by the dates that it shows. */
+function placedAs({ '00080020': date }: DicomJson, match: DicomJson): DicomJson {
+  const { '00080020': _, ...rest } = match;
+  return date === undefined ? rest : inOrder({ ...rest, '00080020': date });
+}
 
 /** The order of ArchiveIndex.search: newest first, then by UID. */
-const isBefore = (a: Place, b: Place): boolean => (a.date === b.date ? a.name < b.name : a.date > b.date);
+function isBefore(a: Place, b: Place): boolean {
+  if (a.date !== b.date) return a.date > b.date;
+  const at = a.uids.findIndex((uid, i) => uid !== b.uids[i]);
+  return at >= 0 && (a.uids[at] ?? '') < (b.uids[at] ?? '');
+}
 
 /** Whether something could still come that stands before `place`; nothing stands behind the end of a list. */
 const isBehind = (place: Place | undefined, readTo: Place | undefined): boolean =>
   place === undefined || readTo === undefined || isBefore(readTo, place);
-
-/** `YYYYMMDD`; '' without one; a list, which is looked at first, before all dates. */
-function dateOf(match: DicomJson): string {
-  const values = (match['00080020']?.Value ?? []).filter((value) => value !== null);
-  if (values.length > 1) return '~';
-  const [value] = values;
-  return typeof value === 'string' ? (parseDate(value.trim())?.from ?? '') : '';
-}

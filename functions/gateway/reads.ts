@@ -52,8 +52,12 @@ export const readRoutes = {
 } as const satisfies Record<string, (options: ReadOptions, body: ReadBody, tenant: string) => Promise<unknown>>;
 
 async function search({ archive }: ReadOptions, body: ReadBody, tenant: string): Promise<SearchResponse> {
-  const { level, keys, limit, offset } = await body(searchRequest);
-  const page = await archive.index.search(tenant, { level, keys: keys.map(keyFromWire), limit, offset });
+  const { keys, after, ...query } = await body(searchRequest);
+  const page = await archive.index.search(tenant, {
+    ...query,
+    keys: keys.map(keyFromWire),
+    ...(after === undefined ? {} : { after }),
+  });
   return { matches: [...page.matches], more: page.more };
 }
 

@@ -5,6 +5,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { indexInstances } from '#shared/archive/ingest.ts';
+import { placeOf } from '#shared/archive/query.ts';
 import type { InstanceRecord, Level } from '#shared/archive/records.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { matchKey } from '#shared/dicom/matching.ts';
@@ -138,6 +139,12 @@ describe('a search of both', () => {
           const page = await index.search(tenant, { ...query, limit: 3, offset: jump });
           expect(shown(page.matches)).toEqual(expected.slice(jump, jump + 3));
           expect(page.more).toBe(expected.length > jump + 3);
+          // Behind a match that somebody has, whoever asks.
+          const last = found[jump - 1];
+          if (last === undefined) return;
+          const rest = await index.search(tenant, { ...query, limit: 3, offset: 0, after: placeOf(level, last) });
+          expect(shown(rest.matches)).toEqual(expected.slice(jump, jump + 3));
+          expect(rest.more).toBe(expected.length > jump + 3);
         },
       ),
       { numRuns: 40 },
