@@ -19,14 +19,20 @@ export interface QueueTrigger {
   readonly maxReceiveCount: number;
 }
 
+/** Calls the function once for each tenant. */
+export interface ScheduleTrigger {
+  readonly kind: 'schedule';
+  readonly everyMinutes: number;
+}
+
 export interface Grants {
   readonly index: 'none' | 'read' | 'write';
   readonly packs: 'none' | 'read' | 'write' | 'presign';
 }
 
 export interface FunctionRow {
-  readonly name: 'search' | 'render' | 'retrieve' | 'gateway' | 'ingest';
-  readonly trigger: HttpTrigger | QueueTrigger;
+  readonly name: 'search' | 'render' | 'retrieve' | 'gateway' | 'ingest' | 'erase' | 'purge';
+  readonly trigger: HttpTrigger | QueueTrigger | ScheduleTrigger;
   readonly memoryMb: number;
   readonly timeoutSeconds: number;
   readonly grants: Grants;
@@ -107,6 +113,20 @@ export const functions: readonly FunctionRow[] = [
     trigger: { kind: 'queue', queue: 'pack-arrived', batch: 1, maxReceiveCount: 5 },
     memoryMb: 1024,
     timeoutSeconds: 300,
+    grants: { index: 'write', packs: 'write' },
+  },
+  {
+    name: 'erase',
+    trigger: { kind: 'http', methods: ['DELETE'], paths: [study, series, instance] },
+    memoryMb: 512,
+    timeoutSeconds: 300,
+    grants: { index: 'write', packs: 'none' },
+  },
+  {
+    name: 'purge',
+    trigger: { kind: 'schedule', everyMinutes: 60 },
+    memoryMb: 1024,
+    timeoutSeconds: 900,
     grants: { index: 'write', packs: 'write' },
   },
 ];

@@ -11,12 +11,15 @@ import { createSqliteQueue } from '#edge-gateway/cache/sqlite-queue.ts';
 import { serveHttp } from '#edge-gateway/http/host.ts';
 import { isOwnName } from '#edge-gateway/http/own-name.ts';
 import { createViewerPages, type ViewerState } from '#edge-gateway/http/viewer-pages.ts';
+import { createEraseService } from '#functions/erase/service.ts';
 import { createGatewayService } from '#functions/gateway/service.ts';
 import { createIngestStep, type PackArrived } from '#functions/ingest/step.ts';
+import { createPurgeStep } from '#functions/purge/step.ts';
 import { createRenderService } from '#functions/render/service.ts';
 import { createRetrieveService } from '#functions/retrieve/service.ts';
 import { createSearchService } from '#functions/search/service.ts';
 import type { Archive } from '#shared/archive/ports.ts';
+import { createEraser } from '#shared/dicomweb/erase.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import { createRenderPool } from '#shared/imaging/render-pool.ts';
 import type { Logger } from '#shared/log.ts';
@@ -25,6 +28,7 @@ import { type FunctionRow, functions } from '../functions.ts';
 import { createObjectStore } from './object-store.ts';
 import { createPartStore } from './part-store.ts';
 import { type Pipeline, startPipeline } from './pipeline.ts';
+import { type Schedule, startSchedule } from './schedule.ts';
 import { createSignedUrls, OBJECTS_PATH } from './signed-urls.ts';
 
 export interface LocalCloudOptions {
@@ -34,6 +38,8 @@ export interface LocalCloudOptions {
   readonly port: number;
   readonly tenant: string;
   readonly viewer: () => ViewerState;
+  /** After so many days what is deleted can no longer be restored, and its bytes go. Default 30. */
+  readonly purgeAfterDays?: number;
   /** Under which origin gateways reach it, where that is not its own: behind a proxy. */
   readonly publicOrigin?: () => string;
   readonly log: Logger;
@@ -50,6 +56,8 @@ type HttpRow = FunctionRow & { trigger: { kind: 'http' } };
 
 /** Most of what ingest does is to wait for the disk, which takes several syncs at once as gladly as one. */
 const INGEST_CONCURRENCY = 4;
+const DAY_MS = 24 * 60 * 60 * 1000;
+const PURGE_AFTER_DAYS = 30;
 const SWEEP_INTERVAL_MS = 60 * 60 * 1000;
 const RENDER_THREADS = 2;
 const RENDER_TIMEOUT_MS = 10_000;
@@ -79,16 +87,25 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
   };
   const multipart = createPartStore({ folder: join(folder, 'uploads'), packs, urls, arrived, nowMs, log });
 
-  const dicomweb = { archive, tenantOf, render: renderPool.render, log };
+  const offered = ['search', 'retrieve', 'render', 'erase'] as const;
+  const dicomweb = { archive, tenantOf, render: renderPool.render, log, offered };
   const grantUpload = async (...args: Parameters<typeof urls.signPut>) => urls.signPut(...args);
   const grantRead = async (...args: Parameters<typeof urls.signGet>) => urls.signGet(...args);
-  const httpServices: Record<HttpRow['name'] & ('search' | 'render' | 'retrieve' | 'gateway'), Service> = {
+  const httpServices: Record<HttpRow['name'] & ('search' | 'render' | 'retrieve' | 'gateway' | 'erase'), Service> = {
     search: createSearchService(dicomweb),
     render: createRenderService(dicomweb),
     retrieve: createRetrieveService(dicomweb),
+    erase: createEraseService({ ...dicomweb, eraser: createEraser(index, nowMs) }),
     gateway: createGatewayService({ archive, grantUpload, grantRead, multipart, tenantOf, nowMs, log }),
   };
   const steps = { ingest: createIngestStep({ archive, nowMs, log }) };
+  const purge = createPurgeStep({
+    archive,
+    ingest: steps.ingest,
+    purgeAfterMs: (options.purgeAfterDays ?? PURGE_AFTER_DAYS) * DAY_MS,
+    nowMs,
+    log: log.child({ function: 'purge' }),
+  });
 
   for (const row of functions) {
     if (row.trigger.kind !== 'queue') continue;
@@ -97,6 +114,12 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
     pipelines.push(
       startPipeline({ queue, step: steps.ingest, batch, concurrency, log: log.child({ function: row.name }) }),
     );
+  }
+  const schedules: Schedule[] = [];
+  for (const row of functions) {
+    if (row.trigger.kind !== 'schedule') continue;
+    const run = (): Promise<void> => purge({ tenant: options.tenant });
+    schedules.push(startSchedule(run, row.trigger.everyMinutes * 60_000, log.child({ function: row.name })));
   }
   const sweep = (): Promise<void> =>
     multipart.sweep().catch((error: unknown) => log.warn({ err: error }, 'uploads could not be looked through'));
@@ -125,6 +148,7 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
     async close() {
       await server.close();
       clearInterval(sweeping);
+      await Promise.all(schedules.map((schedule) => schedule.close()));
       await Promise.all(pipelines.map((pipeline) => pipeline.close()));
       await renderPool.close();
       await queue.close();

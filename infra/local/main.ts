@@ -33,6 +33,7 @@ async function start(): Promise<() => Promise<void>> {
     host: settings.cloudHost,
     port: settings.cloudPort,
     tenant: edge.tenant,
+    purgeAfterDays: settings.purgeAfterDays,
     viewer: () => viewer,
     log,
   });

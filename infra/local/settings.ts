@@ -9,6 +9,7 @@ import type { LogLevel } from '#shared/log.ts';
 const variables = z.object({
   ARCHIPEL_DATA: z.string().min(1).default('data'),
   ARCHIPEL_CLOUD_PORT: z.coerce.number().int().min(0).max(65_535).default(8080),
+  ARCHIPEL_PURGE_AFTER_DAYS: z.coerce.number().min(0).max(36_500).default(30),
   ARCHIPEL_VIEWER: z.enum(['on', 'off']).default('on'),
   ARCHIPEL_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
@@ -18,6 +19,8 @@ export interface LocalSettings {
   /** Without identity checks the cloud listens on the loopback interface only. */
   readonly cloudHost: '127.0.0.1';
   readonly cloudPort: number;
+  /** See LocalCloudOptions. */
+  readonly purgeAfterDays: number;
   readonly viewer: boolean;
   readonly logLevel: LogLevel;
 }
@@ -36,6 +39,7 @@ export function readLocalSettings(
     dataFolder: resolve(s.ARCHIPEL_DATA),
     cloudHost: '127.0.0.1',
     cloudPort: s.ARCHIPEL_CLOUD_PORT,
+    purgeAfterDays: s.ARCHIPEL_PURGE_AFTER_DAYS,
     viewer: s.ARCHIPEL_VIEWER === 'on',
     logLevel: s.ARCHIPEL_LOG_LEVEL,
   };

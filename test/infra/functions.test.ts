@@ -35,6 +35,17 @@ describe('the function table', () => {
     expect(await ownerOf(path)).toBe(owner);
   });
 
+  it('takes DELETE of what can be retrieved alone', async () => {
+    for (const path of [
+      '/dicomweb/studies/1',
+      '/dicomweb/studies/1/series/2',
+      '/dicomweb/studies/1/series/2/instances/3',
+    ])
+      expect(await ownerOf(path, 'DELETE')).toBe('erase');
+    expect(await ownerOf('/dicomweb/studies', 'DELETE')).toBe('nobody');
+    expect(await ownerOf('/dicomweb/studies/1/metadata', 'DELETE')).toBe('nobody');
+  });
+
   it('takes announcements by POST only', async () => {
     expect(await ownerOf('/gateway/uploads', 'POST')).toBe('gateway');
     expect(await ownerOf('/gateway/uploads/status', 'POST')).toBe('gateway');
@@ -43,6 +54,6 @@ describe('the function table', () => {
 
   it('names each function once and lets only the pipeline write packs', () => {
     expect(new Set(functions.map((row) => row.name)).size).toBe(functions.length);
-    expect(functions.filter((row) => row.grants.packs === 'write').map((row) => row.name)).toEqual(['ingest']);
+    expect(functions.filter((row) => row.grants.packs === 'write').map((row) => row.name)).toEqual(['ingest', 'purge']);
   });
 });

@@ -57,6 +57,18 @@ describe('the local cloud', () => {
     }
   });
 
+  it('takes DELETE, from its own pages and from programs', async () => {
+    const study = `${cloud.url}/dicomweb/studies/1.2`;
+    const options = await fetch(study, { method: 'OPTIONS' });
+    expect(options.headers.get('allow')).toContain('DELETE');
+    const statusFor = async (headers: Record<string, string>): Promise<number> =>
+      (await fetch(study, { method: 'DELETE', headers })).status;
+    expect(await statusFor({})).toBe(404);
+    expect(await statusFor({ origin: cloud.url })).toBe(404);
+    expect(await statusFor({ origin: 'http://localhost:3000' })).toBe(403);
+    expect((await fetch(`${cloud.url}/dicomweb/studies`, { method: 'DELETE' })).status).toBe(405);
+  });
+
   it('takes a slash at the end, and refuses methods, on every resource alike', async () => {
     const instance = '/dicomweb/studies/1.2/series/1.3/instances/1.4';
     expect(await statusOf('/dicomweb/studies/', 'localhost')).toBe(200);
