@@ -10,9 +10,10 @@ import {
   InstanceReader,
   identityOf,
   indexedAttributesOf,
+  toleratedOf,
   trimUid,
 } from '#shared/archive/instance-reader.ts';
-import type { IncomingInstance, InstanceSink, Outcome } from '#shared/archive/outcome.ts';
+import { type IncomingInstance, type InstanceSink, type Outcome, withTolerated } from '#shared/archive/outcome.ts';
 import { dosTimeOf, type PackEntry } from '#shared/archive/pack.ts';
 import { type InstanceRecord, type InstanceRef, modalityOf } from '#shared/archive/records.ts';
 import { encodeFileMeta } from '#shared/dicom/part10.ts';
@@ -233,13 +234,11 @@ export class IncomingSink implements InstanceSink, Holder {
     const identity = this.#identity;
     if (identity === undefined) throw new Error('an instance was read and not identified');
     const digest = this.#hash.digest('hex');
-    const ref: InstanceRef = {
-      studyInstanceUid: identity.studyInstanceUid,
-      seriesInstanceUid: identity.seriesInstanceUid,
-      sopInstanceUid: identity.sopInstanceUid,
-    };
+    const { studyInstanceUid, seriesInstanceUid, sopInstanceUid } = identity;
+    const ref: InstanceRef = { studyInstanceUid, seriesInstanceUid, sopInstanceUid };
+    const tolerated = this.#reader.header === undefined ? [] : toleratedOf(this.#reader.header);
     await this.#parts.feeder.room();
-    return this.#parts.arrivals.inTurn(ref, () => this.#settle(ref, identity, digest));
+    return withTolerated(await this.#parts.arrivals.inTurn(ref, () => this.#settle(ref, identity, digest)), tolerated);
   }
 
   /** In turn for its UIDs: decides, and writes what is new. */

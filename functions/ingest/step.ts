@@ -6,6 +6,7 @@ import { indexInstances } from '#shared/archive/ingest.ts';
 import { type InspectedPack, inspectPack, isFinalInspectionError } from '#shared/archive/inspect.ts';
 import { parsePackKey } from '#shared/archive/keys.ts';
 import { storeManifest } from '#shared/archive/manifest.ts';
+import type { Outcome } from '#shared/archive/outcome.ts';
 import type { Archive } from '#shared/archive/ports.ts';
 import type { PackRecord } from '#shared/archive/records.ts';
 import type { Logger } from '#shared/log.ts';
@@ -20,17 +21,36 @@ export interface IngestOptions {
   readonly log: Logger;
 }
 
+/** What became of a pack. */
+export type Ingested =
+  /** Of its instances in the order of the pack; undefined where somebody else archived it before. */
+  | { readonly kind: 'archived'; readonly outcomes: readonly Outcome[] | undefined }
+  | { readonly kind: 'rejected'; readonly reason: string };
+
 /** Rejects only where trying again may help; a pack that can never be archived is marked `rejected` with its reason. */
-export function createIngestStep({ archive, nowMs, log }: IngestOptions): (message: PackArrived) => Promise<void> {
+export function createIngestStep(options: IngestOptions): (message: PackArrived) => Promise<void> {
+  const ingest = createIngest(options);
+  return async (message) => {
+    await ingest(message);
+  };
+}
+
+/** The same for who waits for the pack: tells what became of it; undefined for what is no key of a pack. */
+export function createIngest({
+  archive,
+  nowMs,
+  log,
+}: IngestOptions): (message: PackArrived) => Promise<Ingested | undefined> {
   return async ({ key }) => {
     const parts = parsePackKey(key);
     if (parts === undefined) {
       log.error({ key: key.slice(0, 300) }, 'not the key of a pack; the message is dropped');
-      return;
+      return undefined;
     }
     const { tenant, ref } = parts;
     const announced = await archive.index.getPack(tenant, ref);
-    if (announced?.state === 'archived' || announced?.state === 'rejected') return;
+    if (announced?.state === 'archived') return { kind: 'archived', outcomes: undefined };
+    if (announced?.state === 'rejected') return { kind: 'rejected', reason: announced.reason ?? '' };
     const expected =
       announced?.sha256 === undefined ? {} : { lengthBytes: announced.lengthBytes, sha256: announced.sha256 };
     let inspected: InspectedPack;
@@ -41,7 +61,7 @@ export function createIngestStep({ archive, nowMs, log }: IngestOptions): (messa
       const known = announced ?? { instanceCount: 0, lengthBytes: 0, createdAtMs: nowMs() };
       await mark(archive, { ...known, ...ref, tenant, state: 'rejected', reason: error.message });
       log.error({ ...ref, code: error.code, reason: error.message }, 'pack rejected');
-      return;
+      return { kind: 'rejected', reason: error.message };
     }
     // From here on the bytes are known to be good: whatever fails is the machine's, and is tried again.
     const { manifest, instances } = inspected;
@@ -60,6 +80,7 @@ export function createIngestStep({ archive, nowMs, log }: IngestOptions): (messa
     };
     await mark(archive, record);
     log.info({ ...ref, instances: instances.length, conflicts, bytes: manifest.lengthBytes }, 'pack archived');
+    return { kind: 'archived', outcomes };
   };
 }
 

@@ -177,6 +177,17 @@ export function identityOf(header: Header, announced?: Announced): Identity {
   return identity;
 }
 
+/** What is wrong with an instance that identityOf could identify all the same: sentences for its sender, without attribute values. */
+export function toleratedOf({ dataSet, tolerated }: Header): readonly string[] {
+  const missing = (tag: number, name: string): string[] =>
+    dataSet.ascii(tag) === undefined ? [`The data set has no ${name}; one was made that stands for it`] : [];
+  return [
+    ...missing(Tag.StudyInstanceUID, 'Study Instance UID'),
+    ...missing(Tag.SeriesInstanceUID, 'Series Instance UID'),
+    ...tolerated,
+  ];
+}
+
 /** Of a missing one, by what is known below or above it: the same for everybody who reads the same bytes. */
 function standInUid(missing: 'study' | 'series', of: string): string {
   const uuid = createHash('sha256').update(`${missing} of ${of}`).digest().subarray(0, 16);

@@ -5,12 +5,19 @@
 import type { ErrorCode } from '../errors.ts';
 import type { InstanceRef } from './records.ts';
 
+interface Kept {
+  readonly ref: InstanceRef;
+  readonly digest: string;
+  /** What is wrong with the data set and was let pass: sentences without patient data. */
+  readonly tolerated?: readonly string[];
+}
+
 export type Outcome =
-  | { readonly kind: 'stored'; readonly ref: InstanceRef; readonly digest: string }
+  | ({ readonly kind: 'stored' } & Kept)
   /** The same bytes are here already: nothing was written. */
-  | { readonly kind: 'duplicate'; readonly ref: InstanceRef; readonly digest: string }
+  | ({ readonly kind: 'duplicate' } & Kept)
   /** Same UIDs, other bytes: kept beside the first and flagged. */
-  | { readonly kind: 'conflict'; readonly ref: InstanceRef; readonly digest: string }
+  | ({ readonly kind: 'conflict' } & Kept)
   /** Nothing was kept; `reason` is a sentence for the sender, without patient data. */
   | {
       readonly kind: 'refused';
@@ -19,6 +26,11 @@ export type Outcome =
       /** Tags of the attributes that the refusal is about, where it is about attributes: (0000,0901) of a C-STORE response. */
       readonly offendingElements?: readonly number[];
     };
+
+/** The outcome with what toleratedOf (instance-reader.ts) says of the instance, if it is kept and there is any. */
+export function withTolerated(outcome: Outcome, tolerated: readonly string[]): Outcome {
+  return outcome.kind === 'refused' || tolerated.length === 0 ? outcome : { ...outcome, tolerated };
+}
 
 export interface IncomingInstance {
   /** As the sender announced it (C-STORE: Affected SOP Class UID); undefined when only the bytes say so. */
@@ -49,4 +61,18 @@ export interface InstanceSink {
 
 export interface InstanceReceiver {
   begin(incoming: IncomingInstance): InstanceSink;
+}
+
+/**
+ * Instances that come together, one after the other, and go into packs together: the next begins when the one before has been committed
+ * or aborted. A commit resolves when its pack is archived, which may be as late as after `end`.
+ */
+export interface InstanceBatch extends InstanceReceiver {
+  /** No more will begin: what has been committed is archived now. */
+  end(): void;
+}
+
+/** The door of a place where packs do not stay open between requests: one batch for each request to store. */
+export interface BatchReceiver {
+  batch(tenant: string): InstanceBatch;
 }

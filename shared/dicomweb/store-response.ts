@@ -6,10 +6,12 @@ import type { Outcome } from '../archive/outcome.ts';
 import type { StudyRef } from '../archive/records.ts';
 import { dicomJsonText } from '../dicom/dicom-json.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
+import { dicomXml } from '../dicom/dicom-xml.ts';
 import { Tag, tagKey } from '../dicom/tags.ts';
 import { type ArchiveError, dimseStatusOf, type ErrorCode, httpStatusOf } from '../errors.ts';
 import { acceptOf, negotiate, type Offer } from './accept.ts';
 import type { Context } from './context.ts';
+import { multipartRelated } from './multipart.ts';
 import { refPath } from './references.ts';
 import { addWarning } from './search.ts';
 import { nobody, refused, type StoreReport } from './store-file.ts';
@@ -30,11 +32,13 @@ const retryAfterSeconds = 10;
 /** Each different sentence once, so many at most. */
 const maximumWarnings = 8;
 
-const formats: readonly Offer<string>[] = ['application/dicom+json', 'application/json'].map((type) => ({
-  type,
-  form: 'single',
-  value: type,
-}));
+const XML = 'application/dicom+xml';
+const formats: readonly Offer<undefined>[] = [
+  { type: 'application/dicom+json', form: 'single', value: undefined },
+  { type: 'application/json', form: 'single', value: undefined },
+  { type: XML, form: 'single', value: undefined },
+  { type: XML, form: 'multipart', value: undefined },
+];
 
 /**
  * @param trouble why the body could not be read to its end; what was complete before is stored all the same
@@ -46,11 +50,23 @@ export function storeResponse(
 ): Response {
   if (reports.length === 0 && trouble !== undefined) throw trouble;
   const all = trouble === undefined ? reports : [...reports, { ...nobody, outcome: refused(trouble) }];
-  const headers = new Headers({ 'content-type': formatFor(context), 'cache-control': 'no-store' });
+  const { contentType, body } = represented(responseModule(context.baseUrl, all), formatFor(context));
+  const headers = new Headers({ 'content-type': contentType, 'cache-control': 'no-store' });
   const status = statusOf(all);
   if (status === 503) headers.set('retry-after', String(retryAfterSeconds));
   for (const sentence of sentencesOf(all)) addWarning(headers, context.baseUrl, sentence);
-  return new Response(dicomJsonText(responseModule(context.baseUrl, all)), { status, headers });
+  return new Response(body, { status, headers });
+}
+
+function represented(
+  module: DicomJson,
+  { type, form }: Offer<undefined>,
+): { contentType: string; body: string | ReadableStream<Uint8Array> } {
+  if (type !== XML) return { contentType: type, body: dicomJsonText(module) };
+  const xml = dicomXml(module);
+  if (form === 'single') return { contentType: type, body: xml };
+  const { contentType, body } = multipartRelated(XML, [{ headers: { 'Content-Type': XML }, body: Buffer.from(xml) }]);
+  return { contentType, body: ReadableStream.from(body) };
 }
 
 /**
@@ -137,15 +153,18 @@ function sentencesOf(reports: readonly StoreReport[]): string[] {
     if (outcome.kind === 'refused') sentences.add(outcome.reason);
     else if (outcome.kind === 'conflict')
       sentences.add('An instance with the same SOP Instance UID and other bytes came before; both are kept.');
+    // What is stored as it came is no failure, but its maker should know.
+    if (outcome.kind !== 'refused')
+      for (const what of outcome.tolerated ?? []) sentences.add(`Stored as it is: ${what}.`);
   }
   return [...sentences].slice(0, maximumWarnings);
 }
 
 /** What is stored is stored: a client that accepts none of our formats gets ours. */
-function formatFor({ request, query }: Context): string {
+function formatFor({ request, query }: Context): Offer<undefined> {
   try {
-    return negotiate(acceptOf(request, query), formats).value;
+    return negotiate(acceptOf(request, query), formats);
   } catch {
-    return 'application/dicom+json';
+    return formats[0]!;
   }
 }

@@ -3,7 +3,7 @@
  * number of bytes; each answers for itself. What is complete is stored, also where the body breaks off behind it: of a request of
  * which something is stored 400 may not be said (§10.5.3), and to store it again does no harm.
  */
-import type { InstanceReceiver } from '../archive/outcome.ts';
+import type { BatchReceiver, InstanceReceiver } from '../archive/outcome.ts';
 import type { StudyRef } from '../archive/records.ts';
 import { ArchiveError, isArchiveError } from '../errors.ts';
 import type { Context } from './context.ts';
@@ -15,7 +15,7 @@ import { codingProblem, readStoreRequest } from './store-request.ts';
 import { storeResponse } from './store-response.ts';
 
 export interface StoreOptions {
-  readonly receiver: InstanceReceiver;
+  readonly receiver: InstanceReceiver | BatchReceiver;
   /** See DicomwebOptions. */
   readonly findable: (() => Promise<void>) | undefined;
   /** Instances of one request. */
@@ -51,17 +51,21 @@ export function createStore(
 async function store(options: Storing, context: Context, within: StudyRef | undefined): Promise<Response> {
   const reports: Promise<StoreReport>[] = [];
   let trouble: ArchiveError | undefined;
-  const received = reportsOf(options, context, within);
+  const batch = 'batch' in options.receiver ? options.receiver.batch(context.tenant) : undefined;
+  const receiver = batch ?? (options.receiver as InstanceReceiver);
   try {
-    for await (const { report } of received) {
+    for await (const { report } of reportsOf(receiver, options, context, within)) {
       // Whoever awaits it comes later; until then a failure is nobody's yet.
       report.catch(() => {});
       reports.push(report);
-      await reports.at(-commitsAtOnce);
+      // Of a batch many are known only at its end.
+      if (batch === undefined) await reports.at(-commitsAtOnce);
     }
   } catch (error) {
     if (!isArchiveError(error)) throw error;
     trouble = error;
+  } finally {
+    batch?.end();
   }
   const settled = await Promise.all(reports);
   if (settled.length === 0) trouble ??= new ArchiveError('bad-request', 'The body holds no instance to store.');
@@ -85,12 +89,17 @@ async function store(options: Storing, context: Context, within: StudyRef | unde
 /** Instances as they are received, one after the other; what becomes of each is known later than that. */
 type Received = AsyncIterable<{ readonly report: Promise<StoreReport> }>;
 
-function reportsOf(options: Storing, context: Context, within: StudyRef | undefined): Received {
+function reportsOf(
+  receiver: InstanceReceiver,
+  options: Storing,
+  context: Context,
+  within: StudyRef | undefined,
+): Received {
   const { request } = context;
   const { kind, parts } = readStoreRequest(request, options.maximumParts);
   const studyInstanceUid = within?.studyInstanceUid;
-  if (kind === 'dicom') return receiveFiles(options.receiver, studyInstanceUid, parts);
-  return receiveMetadata(options.receiver, studyInstanceUid, parts, {
+  if (kind === 'dicom') return receiveFiles(receiver, studyInstanceUid, parts);
+  return receiveMetadata(receiver, studyInstanceUid, parts, {
     baseUrl: request.url,
     held: options.held,
     maximumInstances: options.maximumParts,

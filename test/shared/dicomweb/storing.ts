@@ -1,12 +1,9 @@
 /**
- * Storing by STOW-RS in tests: multipart bodies made by hand, the service over a real receiver, and what it answers.
+ * Storing by STOW-RS in tests: multipart bodies made by hand, and what is answered to them.
  */
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
-import { createDicomwebService, type DicomwebOptions, type Service } from '#shared/dicomweb/service.ts';
-import { renderFrame } from '#shared/imaging/render.ts';
-import { silentLogger } from '#shared/log.ts';
+import type { Service } from '#shared/dicomweb/service.ts';
 import type { MadeInstance } from '#test/support/dicom-factory.ts';
-import { type Receiving, TENANT } from '../../edge-gateway/cache/receiving.ts';
 import { base } from './ask.ts';
 
 export const multipartDicom = 'multipart/related; type="application/dicom"; boundary=b';
@@ -14,17 +11,6 @@ export const multipartDicom = 'multipart/related; type="application/dicom"; boun
 export interface SentPart {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body: Uint8Array;
-}
-
-export function storingService(at: Receiving, options: Partial<DicomwebOptions> = {}): Service {
-  return createDicomwebService({
-    archive: { index: at.index, packs: at.store },
-    receiver: at.receiver,
-    tenantOf: () => TENANT,
-    render: renderFrame,
-    log: silentLogger,
-    ...options,
-  });
 }
 
 /** As every client writes it: CRLF, a header field for the type, boundary `b`. */
