@@ -30,6 +30,7 @@ const typesByClass: readonly (readonly [beginning: string, type: string])[] = [
   ['88', 'SR DOCUMENT'],
   ['88.59', 'KEY OBJECT DOC'],
   ['90.1', 'ASSESSMENT'],
+  ['91.1', 'ANNOTATION'],
   ['104', 'ENCAP DOC'],
   ['481.2', 'RT DOSE'],
   ['481.3', 'RT STRUCTURE SET'],
