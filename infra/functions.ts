@@ -31,10 +31,12 @@ export interface Grants {
 }
 
 export interface FunctionRow {
-  readonly name: 'search' | 'render' | 'retrieve' | 'gateway' | 'ingest' | 'erase' | 'purge';
+  readonly name: 'search' | 'render' | 'retrieve' | 'store' | 'gateway' | 'ingest' | 'erase' | 'purge';
   readonly trigger: HttpTrigger | QueueTrigger | ScheduleTrigger;
   readonly memoryMb: number;
   readonly timeoutSeconds: number;
+  /** Disk space of one call that need not outlive it. Default: what a function has anyway, 512. */
+  readonly scratchMb?: number;
   readonly grants: Grants;
 }
 
@@ -89,6 +91,14 @@ export const functions: readonly FunctionRow[] = [
     grants: { index: 'read', packs: 'read' },
   },
   {
+    name: 'store',
+    trigger: { kind: 'http', methods: ['POST'], paths: ['/dicomweb/studies', study] },
+    memoryMb: 1769,
+    timeoutSeconds: 900,
+    scratchMb: 10_240,
+    grants: { index: 'write', packs: 'write' },
+  },
+  {
     name: 'gateway',
     trigger: {
       kind: 'http',
@@ -102,6 +112,7 @@ export const functions: readonly FunctionRow[] = [
         '/gateway/holdings',
         '/gateway/instances',
         '/gateway/reads',
+        '/gateway/deletions',
       ],
     },
     memoryMb: 512,

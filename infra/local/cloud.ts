@@ -18,6 +18,8 @@ import { createPurgeStep } from '#functions/purge/step.ts';
 import { createRenderService } from '#functions/render/service.ts';
 import { createRetrieveService } from '#functions/retrieve/service.ts';
 import { createSearchService } from '#functions/search/service.ts';
+import { createBatchReceiver } from '#functions/store/receiver.ts';
+import { createStoreService } from '#functions/store/service.ts';
 import type { Archive } from '#shared/archive/ports.ts';
 import { createEraser } from '#shared/dicomweb/erase.ts';
 import { ArchiveError } from '#shared/errors.ts';
@@ -58,6 +60,10 @@ type HttpRow = FunctionRow & { trigger: { kind: 'http' } };
 const INGEST_CONCURRENCY = 4;
 const DAY_MS = 24 * 60 * 60 * 1000;
 const PURGE_AFTER_DAYS = 30;
+/** For what is on its way in by STOW-RS: of all requests, and therefore of one instance. */
+const SCRATCH_BYTES = 16 * 1024 ** 3;
+/** Longer than ingest takes for a pack; who stored it has most probably done it by then. */
+const LOOK_AGAIN_MS = 5 * 60_000;
 const SWEEP_INTERVAL_MS = 60 * 60 * 1000;
 const RENDER_THREADS = 2;
 const RENDER_TIMEOUT_MS = 10_000;
@@ -87,14 +93,26 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
   };
   const multipart = createPartStore({ folder: join(folder, 'uploads'), packs, urls, arrived, nowMs, log });
 
-  const offered = ['search', 'retrieve', 'render', 'erase'] as const;
+  const receiver = await createBatchReceiver({
+    archive,
+    scratchFolder: join(folder, 'incoming'),
+    scratchBytes: SCRATCH_BYTES,
+    arrived: (message) => queue.send(message, { delayMs: LOOK_AGAIN_MS }),
+    nowMs,
+    log: log.child({ function: 'store' }),
+  });
+  const offered = ['search', 'retrieve', 'render', 'store', 'erase'] as const;
   const dicomweb = { archive, tenantOf, render: renderPool.render, log, offered };
   const grantUpload = async (...args: Parameters<typeof urls.signPut>) => urls.signPut(...args);
   const grantRead = async (...args: Parameters<typeof urls.signGet>) => urls.signGet(...args);
-  const httpServices: Record<HttpRow['name'] & ('search' | 'render' | 'retrieve' | 'gateway' | 'erase'), Service> = {
+  const httpServices: Record<
+    HttpRow['name'] & ('search' | 'render' | 'retrieve' | 'store' | 'gateway' | 'erase'),
+    Service
+  > = {
     search: createSearchService(dicomweb),
     render: createRenderService(dicomweb),
     retrieve: createRetrieveService(dicomweb),
+    store: createStoreService({ ...dicomweb, receiver }),
     erase: createEraseService({ ...dicomweb, eraser: createEraser(index, nowMs) }),
     gateway: createGatewayService({ archive, grantUpload, grantRead, multipart, tenantOf, nowMs, log }),
   };
@@ -147,6 +165,7 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
     archive,
     async close() {
       await server.close();
+      await receiver.close();
       clearInterval(sweeping);
       await Promise.all(schedules.map((schedule) => schedule.close()));
       await Promise.all(pipelines.map((pipeline) => pipeline.close()));

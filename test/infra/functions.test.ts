@@ -49,11 +49,20 @@ describe('the function table', () => {
   it('takes announcements by POST only', async () => {
     expect(await ownerOf('/gateway/uploads', 'POST')).toBe('gateway');
     expect(await ownerOf('/gateway/uploads/status', 'POST')).toBe('gateway');
-    expect(await ownerOf('/dicomweb/studies', 'POST')).toBe('nobody');
   });
 
-  it('names each function once and lets only the pipeline write packs', () => {
+  it('takes instances at all studies and at one', async () => {
+    for (const path of ['/dicomweb/studies', '/dicomweb/studies/1.2'])
+      expect(await ownerOf(path, 'POST')).toBe('store');
+    expect(await ownerOf('/dicomweb/studies/1.2/series/3', 'POST')).toBe('nobody');
+  });
+
+  it('names each function once and lets only storing and the pipeline write packs', () => {
     expect(new Set(functions.map((row) => row.name)).size).toBe(functions.length);
-    expect(functions.filter((row) => row.grants.packs === 'write').map((row) => row.name)).toEqual(['ingest', 'purge']);
+    expect(functions.filter((row) => row.grants.packs === 'write').map((row) => row.name)).toEqual([
+      'store',
+      'ingest',
+      'purge',
+    ]);
   });
 });

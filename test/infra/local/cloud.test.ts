@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type LocalCloud, startLocalCloud } from '#infra/local/cloud.ts';
 import { silentLogger } from '#shared/log.ts';
+import { makeInstance } from '#test/support/dicom-factory.ts';
+import { DicomwebClient } from '#test/support/dicomweb-client.ts';
 
 let folder: string;
 let cloud: LocalCloud;
@@ -73,9 +75,22 @@ describe('the local cloud', () => {
     const instance = '/dicomweb/studies/1.2/series/1.3/instances/1.4';
     expect(await statusOf('/dicomweb/studies/', 'localhost')).toBe(200);
     expect(await statusOf('/dicomweb/studies/1.2/series/', 'localhost')).toBe(200);
-    for (const path of ['/dicomweb/studies', '/dicomweb/studies/', `${instance}/rendered`, `${instance}/metadata`]) {
+    for (const path of ['/dicomweb/series', '/dicomweb/series/', `${instance}/rendered`, `${instance}/metadata`]) {
       expect([path, await statusOf(path, 'localhost', 'POST')]).toEqual([path, 405]);
-      expect([path, await statusOf(path, 'localhost', 'OPTIONS')]).toEqual([path, 204]);
+      expect([path, await statusOf(path, 'localhost', 'OPTIONS')]).toEqual([path, 200]);
     }
+  });
+
+  it('takes instances, which can be found and had at once', async () => {
+    const made = makeInstance();
+    const url = `${cloud.url}/dicomweb/studies/${made.ref.studyInstanceUid}`;
+    const options = await fetch(url, { method: 'OPTIONS' });
+    expect(options.headers.get('allow')).toContain('POST');
+    const headers = { 'content-type': 'application/dicom' };
+    const stored = await fetch(url, { method: 'POST', headers, body: new Uint8Array(made.file) });
+    expect(stored.status).toBe(200);
+    const dicomweb = new DicomwebClient(`${cloud.url}/dicomweb`);
+    expect((await dicomweb.search(`/studies?StudyInstanceUID=${made.ref.studyInstanceUid}`)).length).toBe(1);
+    expect(Buffer.compare(await dicomweb.dataSet(made.ref), made.dataSet)).toBe(0);
   });
 });
