@@ -3,21 +3,17 @@
  * where the peer took another uncompressed transfer syntax (PS3.5 Annex A), decompressed where it has to be. Small ones are
  * read whole before anything is said, so that what cannot be read fails alone; large ones are streamed.
  */
-import { pipeline, Readable } from 'node:stream';
-import { createInflateRaw } from 'node:zlib';
 import type { PackStore } from '#shared/archive/ports.ts';
 import type { ByteRange } from '#shared/archive/records.ts';
-import { ReEncoder } from '#shared/dicom/re-encoder.ts';
 import {
   EXPLICIT_VR_BIG_ENDIAN,
   EXPLICIT_VR_LITTLE_ENDIAN,
   IMPLICIT_VR_LITTLE_ENDIAN,
-  type TransferSyntax,
   transferSyntaxOf,
 } from '#shared/dicom/transfer-syntax.ts';
+import { type StoredBytes, transcodedDataSet } from '#shared/dicomweb/transcoded-data-set.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import { canDecode } from '#shared/imaging/codecs.ts';
-import { decompressedDataSet, type StoredBytes } from './decompressed-data-set.ts';
 import type { Decompressor } from './decompressor.ts';
 import type { AcceptedContext } from './negotiation.ts';
 import type { StoredInstance } from './retrieve-selection.ts';
@@ -74,21 +70,20 @@ export async function openDataSet(
   const isAsStored = instance.transferSyntaxUid === transferSyntaxUid;
   if (isAsStored && instance.lengthBytes % 2 !== 0 && !stored.deflated)
     throw new ArchiveError('bad-dicom', 'the data set has an odd length and cannot be sent');
-  if (!isAsStored && stored.encapsulated) {
+  if (!isAsStored) {
     const target = transferSyntaxOf(transferSyntaxUid);
-    const { pixelBytes, bytes } = await decompressedDataSet(storedBytes(packs, instance), stored, target, decompressor);
-    const isSmall = Math.max(pixelBytes, instance.lengthBytes) <= WHOLE_BYTES;
-    return isSmall ? { bytes: await gathered(bytes), close: async () => {} } : begun(bytes);
+    const source = storedBytes(packs, instance);
+    const { pixelBytes = 0, bytes, close } = await transcodedDataSet(source, stored, target, decompressor);
+    const isSmall = Math.max(pixelBytes, instance.lengthBytes) <= WHOLE_BYTES && !stored.deflated;
+    return isSmall ? { bytes: await gathered(bytes), close } : begun(bytes, close);
   }
   const { packKey, offsetBytes, lengthBytes } = instance;
   const range = { offsetBytes, lengthBytes };
   const isSmall = lengthBytes <= WHOLE_BYTES;
   const source = isSmall ? once(await packs.read(packKey, range)) : pieces(await packs.stream(packKey, range));
-  const outgoing = isAsStored
-    ? padded(source, stored.deflated && lengthBytes % 2 !== 0)
-    : converted(stored.deflated ? inflated(source) : source, stored, transferSyntaxOf(transferSyntaxUid));
+  const outgoing = padded(source, stored.deflated && lengthBytes % 2 !== 0);
   if (isSmall && !stored.deflated) return { bytes: await gathered(outgoing), close: async () => {} };
-  return begun(outgoing);
+  return begun(outgoing, async () => void (await outgoing.return()));
 }
 
 function storedBytes(packs: PackStore, { packKey, offsetBytes, lengthBytes }: StoredInstance): StoredBytes {
@@ -131,30 +126,6 @@ async function* padded(source: AsyncGenerator<Uint8Array>, isOdd: boolean): Asyn
   if (isOdd) yield new Uint8Array(1);
 }
 
-async function* inflated(source: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array, void, void> {
-  const inflate = createInflateRaw({ chunkSize: 256 * 1024 });
-  // An error of either reaches whoever reads.
-  pipeline(Readable.from(source), inflate, () => {});
-  try {
-    for await (const piece of inflate) yield piece as Uint8Array;
-  } catch (error) {
-    if (error instanceof ArchiveError) throw error;
-    throw new ArchiveError('bad-dicom', 'the deflated data set cannot be inflated', {}, error);
-  } finally {
-    inflate.destroy();
-  }
-}
-
-async function* converted(
-  source: AsyncGenerator<Uint8Array>,
-  from: TransferSyntax,
-  to: TransferSyntax,
-): AsyncGenerator<Uint8Array, void, void> {
-  const encoder = new ReEncoder(from, to);
-  for await (const piece of source) yield* encoder.push(piece);
-  yield* encoder.end();
-}
-
 async function gathered(source: AsyncGenerator<Uint8Array>): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   for await (const part of source) parts.push(part);
@@ -162,16 +133,11 @@ async function gathered(source: AsyncGenerator<Uint8Array>): Promise<Uint8Array>
 }
 
 /** Its first piece is read: a pack that is not there is found out before a message has begun. */
-async function begun(source: AsyncGenerator<Uint8Array>): Promise<OutgoingDataSet> {
+async function begun(source: AsyncGenerator<Uint8Array>, close: OutgoingDataSet['close']): Promise<OutgoingDataSet> {
   const first = await source.next();
   async function* bytes(): AsyncGenerator<Uint8Array, void, void> {
     if (first.done !== true) yield first.value;
     yield* source;
   }
-  return {
-    bytes: bytes(),
-    close: async () => {
-      await source.return(undefined);
-    },
-  };
+  return { bytes: bytes(), close };
 }

@@ -6,14 +6,13 @@
 import type { ManifestEntry } from '../archive/manifest.ts';
 import type { EntryRecord } from '../archive/manifest-entry.ts';
 import type { PackStore } from '../archive/ports.ts';
-import { swapBytes } from '../dicom/byte-order.ts';
 import { inflateDataSet } from '../dicom/deflated-data-set.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
-import { type FrameTable, frameCount, frameRange, joinFragments } from '../dicom/frame-ranges.ts';
+import { type FrameTable, frameCount } from '../dicom/frame-ranges.ts';
 import { EXPLICIT_VR_LITTLE_ENDIAN, type TransferSyntax, transferSyntaxOf } from '../dicom/transfer-syntax.ts';
 import { ArchiveError } from '../errors.ts';
+import { type FrameRange, frameCut } from './frame-cut.ts';
 import { PackBytes } from './pack-bytes.ts';
-import { hasBigEndianPixels, realignBits } from './pixel-bytes.ts';
 import { keyOf } from './stored-instances.ts';
 
 export interface FrameSource {
@@ -27,13 +26,6 @@ export interface FrameSource {
   heldBytesOf(frameNumber: number): number;
   /** One whole frame. Error `limit-exceeded` for one that no memory should hold. */
   readOne(frameNumber: number): Promise<Uint8Array>;
-}
-
-interface FrameRange {
-  readonly offsetBytes: number;
-  readonly lengthBytes: number;
-  readonly fragments: number;
-  readonly bitOffset: number;
 }
 
 /** Neighbours up to this much are read at once; a frame beyond it that needs no change is streamed. */
@@ -66,28 +58,7 @@ function frameReader(
   stored: TransferSyntax,
 ): Pick<FrameSource, 'read' | 'readOne' | 'heldBytesOf'> {
   const source = table.kind === 'deflated' ? inflatedSource(packs, record, entry) : packSource(packs, record);
-  const order = table.kind !== 'encapsulated' && hasBigEndianPixels(stored) ? wordOrder(entry) : undefined;
-  // Pairs of 8-bit samples in big-endian OW reach over the borders of odd frames (PS3.5 §8.1.2).
-  const paired = order?.paired === true && table.kind === 'native' ? table.offsetBytes : undefined;
-  const locate = (frameNumber: number): FrameRange => {
-    const range = frameRange(table, frameNumber);
-    return paired === undefined ? range : evenRange(range, paired);
-  };
-  const finish = (bytes: Uint8Array, frameNumber: number): Uint8Array => {
-    const range = frameRange(table, frameNumber);
-    if (table.kind === 'encapsulated') return range.fragments > 1 ? joinFragments(bytes) : bytes;
-    const swapped = order === undefined ? bytes : swapBytes(bytes, order.wordLengthBytes);
-    const skipBytes = range.offsetBytes - locate(frameNumber).offsetBytes;
-    const own =
-      skipBytes === 0 && swapped.length === range.lengthBytes
-        ? swapped
-        : swapped.subarray(skipBytes, skipBytes + range.lengthBytes);
-    return 'frameBits' in table && table.frameBits % 8 !== 0 ? realignBits(own, range.bitOffset, table.frameBits) : own;
-  };
-  const isPlain = (range: FrameRange): boolean =>
-    table.kind === 'encapsulated'
-      ? range.fragments === 1
-      : order === undefined && 'frameBits' in table && table.frameBits % 8 === 0;
+  const { locate, finish, isPlain } = frameCut(table, stored, () => cellsOf(entry));
 
   return {
     async *read(frameNumbers) {
@@ -150,19 +121,10 @@ function spanOf(group: readonly Located[]): { offsetBytes: number; lengthBytes: 
   return { offsetBytes, lengthBytes: last.offsetBytes + last.lengthBytes - offsetBytes };
 }
 
-function evenRange(range: FrameRange, base: number): FrameRange {
-  const start = base + ((range.offsetBytes - base) & ~1);
-  const end = base + Math.ceil((range.offsetBytes + range.lengthBytes - base) / 2) * 2;
-  return { ...range, offsetBytes: start, lengthBytes: end - start };
-}
-
-/** How the pixels of a big-endian object are swapped; its metadata says how wide they are. */
-function wordOrder(entry: ManifestEntry): { wordLengthBytes: number; paired: boolean } | undefined {
+/** How the cells are encoded, by the metadata. */
+function cellsOf(entry: ManifestEntry): { vr: string | undefined; bitsAllocated: number } {
   const metadata = JSON.parse(entry.metadata) as DicomJson;
-  const bitsAllocated = Number(metadata['00280100']?.Value?.[0] ?? 8);
-  // OW is words of 16 bits, however wide the pixels are (PS3.5 §7.3).
-  if (metadata['7FE00010']?.vr === 'OW') return { wordLengthBytes: 2, paired: bitsAllocated <= 8 };
-  return bitsAllocated > 8 ? { wordLengthBytes: bitsAllocated / 8, paired: false } : undefined;
+  return { vr: metadata['7FE00010']?.vr, bitsAllocated: Number(metadata['00280100']?.Value?.[0] ?? 8) };
 }
 
 interface Source {

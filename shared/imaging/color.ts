@@ -91,7 +91,7 @@ function fromYbrPartial(ybr: PixelValues, rgb: Rgb): void {
 }
 
 /** Y Y Cb Cr to Y Cb Cr, Y Cb Cr: chroma is sited with the first of the two. */
-function repeatChroma(pairs: PixelValues): Uint8Array {
+export function repeatChroma(pairs: PixelValues): Uint8Array {
   const full = new Uint8Array((pairs.length / 2) * 3);
   for (let from = 0, to = 0; from < pairs.length; from += 4, to += 6) {
     full[to] = pairs[from]!;

@@ -7,6 +7,7 @@ import { decodeFrame, isLossyFrame } from './codecs.ts';
 import { renderColor } from './color.ts';
 import { cannotRender, type DecodedFrame, type PixelValues } from './decoded-frame.ts';
 import type { ImageAttributes } from './image-attributes.ts';
+import type { TranscodedFrame } from './transcode.ts';
 
 export interface NativeRequest {
   /** The bytes of one frame, its fragments joined. */
@@ -17,17 +18,8 @@ export interface NativeRequest {
   readonly bitOffset?: number;
 }
 
-export interface NativeFrame {
-  /** High Bit is Bits Stored - 1; signed values have their sign in the bits above. Not padded to even length. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** What the cells are now; it has Planar Configuration 0 where there are several samples. */
-  readonly photometricInterpretation: string;
-  /** Whether this frame's compression has changed values. */
-  readonly isLossy: boolean;
-}
-
 /** @throws ArchiveError `cannot-render`, whatever the bytes hold */
-export async function nativeFrame(request: NativeRequest): Promise<NativeFrame> {
+export async function nativeFrame(request: NativeRequest): Promise<TranscodedFrame> {
   const { frame, transferSyntaxUid, attributes, bitOffset = 0 } = request;
   const decoded = asWritten(await decodeFrame(frame, transferSyntaxUid, attributes), attributes);
   const bytes =
@@ -55,7 +47,7 @@ function photometricOf({ meaning }: DecodedFrame, { photometricInterpretation }:
 }
 
 /** Little endian, as this machine is; a codec's 8-bit samples are widened where Bits Allocated says more. */
-function cellsOf(values: PixelValues, width: number): Uint8Array<ArrayBuffer> {
+export function cellsOf(values: PixelValues, width: number): Uint8Array<ArrayBuffer> {
   const cells =
     values.BYTES_PER_ELEMENT === width
       ? values

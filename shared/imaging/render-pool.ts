@@ -1,13 +1,13 @@
 /**
- * Rendering and decompressing on worker threads: frames are hostile until decoded, so each is decoded under a time limit and a memory
+ * Rendering and transcoding on worker threads: frames are hostile until decoded, so each is decoded under a time limit and a memory
  * limit in a thread that can be thrown away. Threads start with the first requests; one that hangs or dies fails its own
  * request only and is replaced by the next. The queue is bounded. Whoever creates a pool closes it.
  */
 import { Worker } from 'node:worker_threads';
 import { ArchiveError } from '../errors.ts';
-import type { NativeFrame, NativeRequest } from './native-cells.ts';
 import type { RenderRequest } from './render.ts';
 import type { WorkerAnswer, WorkerRequest, WorkerSettings } from './render-worker.ts';
+import type { TranscodedFrame, TranscodeRequest } from './transcode.ts';
 
 export interface RenderPoolOptions {
   /** Worker threads at most. */
@@ -28,8 +28,8 @@ export interface RenderPool {
    * afterwards. @throws ArchiveError also `timeout`, `unavailable` (too many are waiting, or the pool is closed)
    */
   render(request: RenderRequest): Promise<Uint8Array<ArrayBuffer>>;
-  /** As nativeFrame; all else as of `render`. */
-  decompress(request: NativeRequest): Promise<NativeFrame>;
+  /** As transcodeFrame; all else as of `render`. */
+  transcode(request: TranscodeRequest): Promise<TranscodedFrame>;
   /** Ends the threads; what waits or runs fails with `unavailable`. */
   close(): Promise<void>;
 }
@@ -146,7 +146,7 @@ export function createRenderPool(options: RenderPoolOptions = {}): RenderPool {
 
   return {
     render: async (request) => (await ask(request)).bytes,
-    decompress: async (request) => (await ask(request)) as NativeFrame,
+    transcode: async (request) => (await ask(request)) as Extract<Done, TranscodedFrame>,
     async close() {
       open = false;
       for (const job of waiting.splice(0)) job.reject(closed());

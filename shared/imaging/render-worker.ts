@@ -1,15 +1,15 @@
 /**
- * The worker thread of render-pool.ts: takes one request at a time, for a picture or for native pixels, answers with bytes or
+ * The worker thread of render-pool.ts: takes one request at a time, for a picture or for a frame in another transfer syntax, answers with bytes or
  * with an error's code and sentence, and hands buffers over instead of copying them.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { ArchiveError, type ErrorCode } from '../errors.ts';
 import { memoryNeededBytes } from './codecs.ts';
 import { cannotRender } from './decoded-frame.ts';
-import { type NativeFrame, type NativeRequest, nativeFrame } from './native-cells.ts';
 import { type RenderRequest, renderFrame } from './render.ts';
+import { type TranscodedFrame, type TranscodeRequest, transcodeFrame, transcodingNeedsBytes } from './transcode.ts';
 
-export type WorkerRequest = RenderRequest | NativeRequest;
+export type WorkerRequest = RenderRequest | TranscodeRequest;
 
 export interface WorkerSettings {
   /** What one frame may take. */
@@ -18,7 +18,7 @@ export interface WorkerSettings {
 
 export type WorkerAnswer =
   | { readonly kind: 'rendered'; readonly bytes: Uint8Array<ArrayBuffer> }
-  | ({ readonly kind: 'native' } & NativeFrame)
+  | ({ readonly kind: 'transcoded' } & TranscodedFrame)
   | {
       readonly kind: 'refused';
       readonly code: ErrorCode;
@@ -37,15 +37,18 @@ function serve(port: NonNullable<typeof parentPort>, { memoryBytes }: WorkerSett
 
 async function answerTo(request: WorkerRequest, memoryBytes: number): Promise<WorkerAnswer> {
   try {
-    const neededBytes = memoryNeededBytes(request.attributes, request.transferSyntaxUid);
+    const isPicture = 'mediaType' in request;
+    const neededBytes = isPicture
+      ? memoryNeededBytes(request.attributes, request.transferSyntaxUid)
+      : transcodingNeedsBytes(request);
     if (neededBytes > memoryBytes) {
       throw cannotRender('The frame is too large to be rendered here; ask for it as it is', {
         neededBytes,
         memoryBytes,
       });
     }
-    if ('mediaType' in request) return { kind: 'rendered', bytes: await renderFrame(request) };
-    return { kind: 'native', ...(await nativeFrame(request)) };
+    if (isPicture) return { kind: 'rendered', bytes: await renderFrame(request) };
+    return { kind: 'transcoded', ...(await transcodeFrame(request)) };
   } catch (error) {
     if (error instanceof ArchiveError) {
       return { kind: 'refused', code: error.code, message: error.message, details: { ...error.details } };

@@ -1,6 +1,6 @@
 /**
- * RLE Lossless (PS3.5 Annex G): PackBits segments, one for each byte of each sample, most significant byte first.
- * Gives cells in the order of native Pixel Data, little endian, samples interleaved; masking is decoded-frame.ts.
+ * RLE Lossless (PS3.5 Annex G), both ways: PackBits segments, one for each byte of each sample, most significant byte first.
+ * Takes and gives cells in the order of native Pixel Data, little endian, samples interleaved; masking is decoded-frame.ts.
  */
 import { cannotRender } from './decoded-frame.ts';
 
@@ -83,4 +83,66 @@ function decodeSegment(
     }
   }
   return true;
+}
+
+/**
+ * @param cells as `decodeRle` gives them
+ * @returns a frame of even length; each segment ends with an even byte, each row begins a run of its own (§G.3.1)
+ */
+export function encodeRle(
+  cells: Uint8Array,
+  columns: number,
+  samplesPerPixel: number,
+  bytesPerCell: number,
+): Uint8Array<ArrayBuffer> {
+  const stride = samplesPerPixel * bytesPerCell;
+  const pixels = cells.length / stride;
+  const rows = Math.ceil(pixels / columns);
+  // At worst each 128 bytes of a row cost one more, and each segment a byte of padding.
+  const most = HEADER_BYTES + stride * (pixels + rows * Math.ceil(columns / 128) + 1);
+  const frame = new Uint8Array(most);
+  const view = new DataView(frame.buffer);
+  view.setUint32(0, stride, true);
+  const row = new Uint8Array(columns);
+  let to = HEADER_BYTES;
+  for (let segment = 0; segment < stride; segment++) {
+    view.setUint32(4 + 4 * segment, to, true);
+    const sample = Math.floor(segment / bytesPerCell);
+    let from = sample * bytesPerCell + bytesPerCell - 1 - (segment % bytesPerCell);
+    for (let y = 0; y < rows; y++) {
+      for (let x = 0; x < columns; x++, from += stride) row[x] = cells[from] ?? 0;
+      to = encodeRow(row, frame, to);
+    }
+    to += to % 2;
+  }
+  return frame.slice(0, to);
+}
+
+/** Runs of three and more as runs, all else as it is. @returns where the next row goes */
+function encodeRow(row: Uint8Array, target: Uint8Array, start: number): number {
+  let to = start;
+  for (let at = 0; at < row.length; ) {
+    let end = at + 1;
+    while (end < row.length && end - at < 128 && row[end] === row[at]) end++;
+    if (end - at >= 3 || end === row.length) {
+      const length = end - at;
+      if (length === 1) target[to++] = 0;
+      else target[to++] = 257 - length;
+      target[to++] = row[at]!;
+      at = end;
+      continue;
+    }
+    const literal = at;
+    at = end;
+    while (at < row.length && at - literal < 128) {
+      if (at + 2 < row.length && row[at] === row[at + 1] && row[at] === row[at + 2]) break;
+      at++;
+    }
+    const length = Math.min(at - literal, 128);
+    at = literal + length;
+    target[to++] = length - 1;
+    target.set(row.subarray(literal, at), to);
+    to += length;
+  }
+  return to;
 }

@@ -11,7 +11,7 @@ it('does not even read a frame that takes more memory than a thread may', async 
     isRead = true;
     throw new Error('it was read');
   });
-  await expect(frame.native).rejects.toMatchObject({ code: 'cannot-render' });
+  await expect(frame.frame).rejects.toMatchObject({ code: 'cannot-render' });
   frame.release();
   await decompressor.close();
   expect(isRead).toBe(false);
