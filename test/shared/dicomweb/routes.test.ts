@@ -13,6 +13,8 @@ const at = '/dicomweb/studies/1.2/series/1.3/instances/1.4';
 
 describe('the table of routes', () => {
   it.each<[string, unknown]>([
+    ['/dicomweb', { kind: 'capabilities' }],
+    ['/dicomweb/openapi.json', { kind: 'openapi' }],
     ['/dicomweb/studies', { kind: 'search', level: 'study', within: undefined }],
     ['/dicomweb/studies/', { kind: 'search', level: 'study', within: undefined }],
     ['/dicomweb/series', { kind: 'search', level: 'series', within: undefined }],
@@ -43,7 +45,7 @@ describe('the table of routes', () => {
   ])('%s', (path, expected) => expect(resourceOf(path)).toEqual(expected));
 
   it.each([
-    '/', '/dicomweb', '/dicomwebx/studies', '/dicomweb/nothing', '/dicomweb/studies/1.2/nothing', '/dicomweb/studies/1.2/series/1.3/nothing',
+    '/', '/dicomwebx/studies', '/dicomweb/nothing', '/dicomweb/studies/1.2/nothing', '/dicomweb/studies/1.2/series/1.3/nothing',
     `${at}/nothing`, `${at}/frames`, `${at}/frames/1/nothing`, `${at}/frames/1/rendered/x`, `${at}/metadata/x`,
   ])('%s is no resource', (path) => expect(resourceOf(path)).toBeUndefined()); // biome-ignore format: a list
 
