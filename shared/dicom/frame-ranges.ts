@@ -107,10 +107,12 @@ function declaredFrames(dataSet: DataSet): number | undefined {
   return count >= 1 ? count : undefined;
 }
 
-/** Of one frame as native pixels; 0 when the data set does not say. */
-function frameBitsOf(dataSet: DataSet): number {
-  const number = (tag: number) => dataSet.number(tag) ?? 0;
-  const photometric = dataSet.ascii(Tag.PhotometricInterpretation) ?? '';
+/**
+ * How many bits a frame has as native pixels; 0 when the attributes do not say.
+ * @param numberOf the value of Rows, Columns, Bits Allocated and Samples per Pixel
+ */
+export function nativeFrameBits(numberOf: (tag: number) => number | undefined, photometric: string): number {
+  const number = (tag: number): number => numberOf(tag) ?? 0;
   // Subsampled colour differences, as they lie in native pixels (PS3.3 §C.7.6.3.1.2).
   const samples = photometric.endsWith('_422')
     ? 2
@@ -119,6 +121,9 @@ function frameBitsOf(dataSet: DataSet): number {
       : number(Tag.SamplesPerPixel) || 1;
   return number(Tag.Rows) * number(Tag.Columns) * number(Tag.BitsAllocated) * samples;
 }
+
+const frameBitsOf = (dataSet: DataSet): number =>
+  nativeFrameBits((tag) => dataSet.number(tag), dataSet.ascii(Tag.PhotometricInterpretation) ?? '');
 
 function nativeFrames(
   pixelData: PixelDataLocation,

@@ -1,9 +1,10 @@
 /**
- * An instance that came as DICOM JSON with bulk data, as the bytes of its data set in explicit VR little endian. Pixel Data come
+ * An instance that came as metadata, in DICOM JSON or XML, with bulk data, as the bytes of its data set in explicit VR little endian. Pixel Data come
  * uncompressed, or frame by frame as images, which become its fragments (PS3.5 §A.4) as they are; they are not copied.
  */
 import { fromDicomJson } from '../dicom/dicom-json.ts';
 import type { DicomJson, JsonElement } from '../dicom/dicom-json-model.ts';
+import { nativeFrameBits } from '../dicom/frame-ranges.ts';
 import { Tag, tagKey } from '../dicom/tags.ts';
 import { EXPLICIT_VR_LITTLE_ENDIAN, transferSyntaxOf } from '../dicom/transfer-syntax.ts';
 import { isUid } from '../dicom/uid.ts';
@@ -24,19 +25,42 @@ export type BulkParts = (uri: string) => readonly BulkPart[];
 const PIXEL_DATA = tagKey(Tag.PixelData);
 const DATA_SET_TRAILING_PADDING = 'FFFCFFFC';
 
+function firstIn(json: DicomJson, tag: number): unknown {
+  const values: unknown = json[tagKey(tag)]?.Value;
+  return Array.isArray(values) ? values[0] : undefined;
+}
+
 /** The first value of an attribute, where it is some text. */
 export function uidIn(json: DicomJson, tag: number): string | undefined {
-  const values: unknown = json[tagKey(tag)]?.Value;
-  const [first]: unknown[] = Array.isArray(values) ? values : [];
+  const first = firstIn(json, tag);
   return typeof first === 'string' && first !== '' ? first : undefined;
 }
 
 /** (0028,0008); 1 where it says nothing. */
 function numberOfFrames(json: DicomJson): number {
-  const values: unknown = json[tagKey(Tag.NumberOfFrames)]?.Value;
-  const [first]: unknown[] = Array.isArray(values) ? values : [];
-  const count = Number(first ?? 1);
+  const count = Number(firstIn(json, Tag.NumberOfFrames) ?? 1);
   return Number.isInteger(count) && count > 0 ? count : 1;
+}
+
+/** Of uncompressed Pixel Data nothing may be missing: what is stored would say that it has frames which it has not. */
+function checkNative(json: DicomJson, partBytes: readonly number[]): void {
+  const number = (tag: number): number => Number(firstIn(json, tag) ?? 0) || 0;
+  const frameBits = nativeFrameBits(number, uidIn(json, Tag.PhotometricInterpretation) ?? '');
+  if (partBytes.length > 1 && frameBits % 8 !== 0) {
+    throw new ArchiveError('bad-request', 'Frames that do not end with a byte must come as one part of bulk data.');
+  }
+  const frames = partBytes.length > 1 ? 1 : numberOfFrames(json);
+  const neededBytes = Math.ceil((frameBits * frames) / 8);
+  // Several are put together: one that is longer would move those behind it.
+  const wrong = partBytes.find(
+    (bytes) => bytes < neededBytes || (partBytes.length > 1 && frameBits > 0 && bytes > neededBytes),
+  );
+  if (wrong === undefined) return;
+  throw new ArchiveError(
+    'bad-request',
+    `${frames === 1 ? 'A frame has' : `${frames} frames have`} ${neededBytes} bytes by Rows, Columns and Bits Allocated, and ${wrong} came.`,
+    { frames, neededBytes },
+  );
 }
 
 export interface EncodedInstance {
@@ -61,6 +85,9 @@ export function encodeInstance(json: DicomJson, bulkOf: BulkParts): EncodedInsta
     if (pixelData !== undefined && declared !== undefined && transferSyntaxOf(declared).encapsulated) {
       throw new ArchiveError('bad-request', 'Compressed Pixel Data must come as bulk data, a part for each frame.');
     }
+    if (typeof pixelData?.InlineBinary === 'string') {
+      checkNative(json, [Buffer.byteLength(pixelData.InlineBinary, 'base64')]);
+    }
     return { transferSyntaxUid: EXPLICIT_VR_LITTLE_ENDIAN, pieces: [fromDicomJson(json, { bulk })] };
   }
   const { [key]: _, [DATA_SET_TRAILING_PADDING]: __, ...others } = json;
@@ -82,6 +109,10 @@ export function encodeInstance(json: DicomJson, bulkOf: BulkParts): EncodedInsta
   if (transferSyntaxOf(transferSyntaxUid).encapsulated) {
     return { transferSyntaxUid, pieces: [head, ...encapsulated(values)] };
   }
+  checkNative(
+    json,
+    values.map(({ length }) => length),
+  );
   return { transferSyntaxUid: EXPLICIT_VR_LITTLE_ENDIAN, pieces: [head, ...native(values, pixelData)] };
 }
 

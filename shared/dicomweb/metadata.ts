@@ -1,10 +1,12 @@
 /**
  * Retrieve Transaction for metadata (WADO-RS), PS3.18 §10.4.1.1.2: the DICOM JSON of every instance of a study, a series or of
- * one, out of the packs' manifests. No pixel is touched and no JSON parsed: texts are joined, and their relative BulkDataURIs
- * made absolute by their prefix alone. A series of thousands costs one read for each of its packs.
+ * one, out of the packs' manifests, or the same in XML. No pixel is touched, and for JSON none is parsed: texts are joined, and their
+ * relative BulkDataURIs made absolute by their prefix alone. A series of thousands costs one read for each of its packs.
  */
 import { BULK_DATA_PREFIX } from '../archive/manifest.ts';
 import type { Archive } from '../archive/ports.ts';
+import type { DicomJson } from '../dicom/dicom-json-model.ts';
+import { dicomXml } from '../dicom/dicom-xml.ts';
 import { acceptOf, negotiate } from './accept.ts';
 import { begunStreamOf } from './body.ts';
 import { codedTag, entityTag, isUnchanged, notModified } from './conditional.ts';
@@ -12,6 +14,7 @@ import { chooseCoding, encodeBody } from './content-coding.ts';
 import type { Context } from './context.ts';
 import { entryIn, type Manifests } from './manifests.ts';
 import { type Entries, ManifestsAhead } from './manifests-ahead.ts';
+import { multipartRelated, type Part } from './multipart.ts';
 import { type AnyRef, refPath } from './references.ts';
 import { inPackOrder, inViewingOrder, listStored, type StoredInstance } from './stored-instances.ts';
 
@@ -19,23 +22,31 @@ import { inPackOrder, inViewingOrder, listStored, type StoredInstance } from './
 const maximumOrderedInstances = 5000;
 const chunkBytes = 256 * 1024;
 
-/** Errors: `not-found`, `not-acceptable`. */
+const XML = 'application/dicom+xml';
+
+/** XML has one data set in a document, so that several are a part each. Errors: `not-found`, `not-acceptable`. */
 export async function retrieveMetadata(
   options: { readonly archive: Archive; readonly manifests: Manifests },
   context: Context,
   ref: AnyRef,
 ): Promise<Response> {
-  const { value: contentType } = negotiate(acceptOf(context.request, context.query), [
-    { type: 'application/dicom+json', form: 'single', value: 'application/dicom+json' },
-    { type: 'application/json', form: 'single', value: 'application/json' },
+  const { type, form } = negotiate(acceptOf(context.request, context.query), [
+    { type: 'application/dicom+json', form: 'single', value: undefined },
+    { type: 'application/json', form: 'single', value: undefined },
+    { type: XML, form: 'multipart', value: undefined },
+    ...('sopInstanceUid' in ref ? [{ type: XML, form: 'single', value: undefined } as const] : []),
   ]);
   const instances = await listStored(options.archive.index, context.tenant, ref);
   const coding = chooseCoding(context.request.headers.get('accept-encoding'));
   const identity = instances.flatMap(({ sopInstanceUid, digest }) => [sopInstanceUid, digest]);
-  const tag = codedTag(entityTag(contentType, context.baseUrl, ...identity), coding);
+  const tag = codedTag(entityTag(type, form, context.baseUrl, ...identity), coding);
   if (isUnchanged(context.request, tag)) return notModified(tag);
-  const text = encodeText(jsonArray(options.manifests, instances, context.baseUrl));
-  return new Response(encodeBody(await begunStreamOf(text, context), coding), {
+  const texts = metadataOf(options.manifests, instances, context.baseUrl);
+  const { contentType, body } =
+    form === 'multipart'
+      ? multipartRelated(XML, xmlParts(texts))
+      : { contentType: type, body: encodeText(type === XML ? xmlDocuments(texts) : jsonArray(texts)) };
+  return new Response(encodeBody(await begunStreamOf(body, context), coding), {
     headers: {
       'content-type': contentType,
       etag: tag,
@@ -44,23 +55,41 @@ export async function retrieveMetadata(
   });
 }
 
-/** The texts of a JSON array, one piece after the other. */
-async function* jsonArray(
+/** The DICOM JSON of one instance after the other. */
+async function* metadataOf(
   manifests: Manifests,
   instances: readonly StoredInstance[],
   baseUrl: string,
 ): AsyncGenerator<string, void, undefined> {
   const ahead = new ManifestsAhead(manifests, instances);
-  let separator = '[';
   for (const series of bySeries(instances)) {
     const texts = series.length <= maximumOrderedInstances ? viewingOrder(ahead, series) : packOrder(ahead, series);
     for await (const { instance, metadata } of texts) {
-      yield separator;
       yield absolute(metadata, `${baseUrl}/${refPath(instance)}/bulkdata/`);
-      separator = ',\n';
     }
   }
+}
+
+/** The texts of a JSON array, one piece after the other. */
+async function* jsonArray(texts: AsyncIterable<string>): AsyncGenerator<string, void, undefined> {
+  let separator = '[';
+  for await (const text of texts) {
+    yield separator;
+    yield text;
+    separator = ',\n';
+  }
   yield separator === '[' ? '[]' : ']';
+}
+
+async function* xmlDocuments(texts: AsyncIterable<string>): AsyncGenerator<string, void, undefined> {
+  for await (const text of texts) yield dicomXml(JSON.parse(text) as DicomJson);
+}
+
+async function* xmlParts(texts: AsyncIterable<string>): AsyncGenerator<Part, void, undefined> {
+  const encoder = new TextEncoder();
+  for await (const xml of xmlDocuments(texts)) {
+    yield { headers: { 'Content-Type': XML }, body: encoder.encode(xml) };
+  }
 }
 
 interface Text {

@@ -5,10 +5,12 @@ import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PackStore } from '#shared/archive/ports.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
+import { readDicomXml } from '#shared/dicom/dicom-xml-reader.ts';
 import type { Service } from '#shared/dicomweb/service.ts';
 import { type ArchiveFixture, makeArchive } from '#test/support/archive-fixture.ts';
 import { freshUid, makeInstance } from '#test/support/dicom-factory.ts';
 import { ask, base, bytesOf, serviceOver } from './ask.ts';
+import { partsOf } from './read-multipart.ts';
 
 const study = freshUid();
 const [ct, doc] = [freshUid(), freshUid()].toSorted() as [string, string];
@@ -111,7 +113,7 @@ describe('metadata', () => {
     expect(one?.['0008103E']?.Value).toEqual(['"BulkDataURI":"~/x"']);
   });
 
-  it('cost one read for each pack, and none the second time', async () => {
+  it('cost one read for each pack, and none the second time (orthanc-s3-storage#13, OHIF#824)', async () => {
     const { packs, reads } = counting(fixture.archive.packs);
     const counted = serviceOver(fixture, { archive: { ...fixture.archive, packs } });
     await (await ask(counted, `/studies/${study}/metadata`)).text();
@@ -149,7 +151,40 @@ describe('metadata', () => {
     expect(elsewhere.status).toBe(200);
   });
 
-  it('have bulk data URIs that are absolute by the proxy’s word, port included', async () => {
+  it('have one tag in every coding: strong as they are, weak where they are compressed', async () => {
+    const path = `/studies/${study}/metadata`;
+    const tagIn = async (coding: string) =>
+      (await ask(service, path, { 'accept-encoding': coding })).headers.get('etag') ?? '';
+    const plain = await tagIn('identity');
+    expect(plain).toMatch(/^"[\w-]+"$/);
+    expect([await tagIn('gzip'), await tagIn('zstd')]).toEqual([`W/${plain}`, `W/${plain}`]);
+    for (const [held, coding] of [
+      [plain, 'gzip'],
+      [`W/${plain}`, 'identity'],
+    ] as const) {
+      const again = await ask(service, path, { 'accept-encoding': coding, 'if-none-match': held });
+      expect([again.status, again.headers.get('etag')]).toEqual([304, await tagIn(coding)]);
+      expect(again.headers.get('vary')).toContain('Accept-Encoding');
+      expect(again.headers.get('cache-control')).toBe('private, no-cache');
+    }
+  });
+
+  it('say that they are UTF-8, whatever the instance is in (odil#31)', async () => {
+    const greek = makeInstance({
+      characterSet: 'ISO_IR 126',
+      extra: [
+        { tag: 0x00100010, vr: 'PN', value: Uint8Array.of(0xc4, 0xe9, 0xef, 0xed, 0xf5, 0xf3, 0xe9, 0xef, 0xf2) },
+      ],
+    });
+    await fixture.add([greek.file]);
+    const [one] = await metadataOf(`/studies/${greek.ref.studyInstanceUid}/metadata`);
+    expect([one?.['00080005']?.Value, one?.['00100010']?.Value]).toEqual([
+      ['ISO_IR 192'],
+      [{ Alphabetic: 'Διονυσιος' }],
+    ]);
+  });
+
+  it('have bulk data URIs that are absolute by the proxy’s word, port included (OHIF#4256, #3921, #1602)', async () => {
     const response = await ask(service, `${instancePath(document)}/metadata`, {
       forwarded: 'proto=https;host="pacs.example:8443"',
     });
@@ -159,11 +194,36 @@ describe('metadata', () => {
     );
   });
 
-  it('are given as application/json, and as nothing else', async () => {
+  it('are given as application/json, and as nothing that they are not', async () => {
     const path = `/studies/${study}/metadata`;
     const json = await ask(service, path, { accept: 'application/json' });
     expect(json.headers.get('content-type')).toBe('application/json');
-    expect((await ask(service, path, { accept: 'multipart/related; type="application/dicom+xml"' })).status).toBe(406);
+    expect((await ask(service, path, { accept: 'application/dicom' })).status).toBe(406);
+  });
+
+  it('are given in XML, a part for each instance, in the same order and with the same content', async () => {
+    for (const path of [`/studies/${study}`, instancePath(document)]) {
+      const json = (await (await ask(service, `${path}/metadata`)).json()) as DicomJson[];
+      const response = await ask(service, `${path}/metadata`, {
+        accept: 'multipart/related; type="application/dicom+xml"',
+      });
+      expect(response.status).toBe(200);
+      expect(response.headers.get('content-type')).toMatch(
+        /^multipart\/related; type="application\/dicom\+xml"; boundary=/,
+      );
+      const parts = await partsOf(response);
+      expect(parts.map(({ headers }) => headers['content-type'])).toEqual(json.map(() => 'application/dicom+xml'));
+      expect(parts.map(({ body }) => readDicomXml(body.toString()))).toEqual(json);
+    }
+  });
+
+  it('are given in XML alone where they are of one instance; of several a document has no room', async () => {
+    const accept = 'application/dicom+xml';
+    const response = await ask(service, `${instancePath(document)}/metadata`, { accept });
+    expect(response.headers.get('content-type')).toBe(accept);
+    const [json] = (await (await ask(service, `${instancePath(document)}/metadata`)).json()) as DicomJson[];
+    expect(readDicomXml(await response.text())).toEqual(json);
+    expect((await ask(service, `/studies/${study}/metadata`, { accept })).status).toBe(406);
   });
 
   it('let go of what they read when the client goes away', async () => {
@@ -188,7 +248,6 @@ describe('bulk data', () => {
     const response = await ask(service, `${instancePath(document)}/bulkdata/00420011`, {
       accept: 'multipart/related; type="application/octet-stream"',
     });
-    const { partsOf } = await import('./read-multipart.ts');
     const [part] = await partsOf(response);
     expect(part?.body.subarray(0, pdf.length)).toEqual(pdf);
   });
@@ -208,6 +267,21 @@ describe('bulk data', () => {
   it('come in ranges', async () => {
     const response = await ask(service, `${instancePath(document)}/bulkdata/00420011`, { range: 'bytes=0-7' });
     expect([response.status, (await bytesOf(response)).toString()]).toEqual([206, '%PDF-1.4']);
+  });
+
+  it('are not sent again to whoever has them, nor in ranges of another version', async () => {
+    const path = `${instancePath(document)}/bulkdata/54000100/0/54001010`;
+    const whole = await ask(service, path);
+    const tag = whole.headers.get('etag')!;
+    const again = await ask(service, path, { 'if-none-match': tag });
+    expect([again.status, again.headers.get('cache-control')]).toEqual([304, whole.headers.get('cache-control')]);
+    const range = { range: 'bytes=1-2' };
+    expect(await bytesOf(await ask(service, path, { ...range, 'if-range': tag }))).toEqual(Buffer.from([1, 2]));
+    for (const other of ['"other"', `W/${tag}`, 'Sun, 06 Nov 1994 08:49:37 GMT']) {
+      const response = await ask(service, path, { ...range, 'if-range': other });
+      expect([other, response.status, (await bytesOf(response)).length]).toEqual([other, 200, 3000]);
+    }
+    expect((await ask(service, path, { range: 'bytes=3000-' })).status).toBe(416);
   });
 
   it('are little endian whatever the instance is stored in', async () => {

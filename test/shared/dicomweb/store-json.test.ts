@@ -219,6 +219,46 @@ describe.each(storingPlaces)('at $place:', ({ place, start }) => {
       expect(await store([jsonPart(json), ...bulk])).toMatchObject({ status: 400, stored: [] });
     });
 
+    const native = (frames: number, more: DicomJson = {}): DicomJson => ({
+      '00280002': { vr: 'US', Value: [1] },
+      '00280008': { vr: 'IS', Value: [frames] },
+      '00280010': { vr: 'US', Value: [10] },
+      '00280011': { vr: 'US', Value: [5] },
+      '00280100': { vr: 'US', Value: [16] },
+      '7FE00010': { vr: 'OW', BulkDataURI: 'p' },
+      ...more,
+    });
+
+    it.each<[string, readonly number[], DicomJson]>([
+      ['3 frames in one part', [299], native(3)],
+      ['one frame', [99], native(1)],
+      ['one of the frames', [100, 98, 100], native(3)],
+      ['3 frames of one bit', [18], native(3, { '00280100': { vr: 'US', Value: [1] } })],
+      [
+        'frames in its text',
+        [],
+        native(2, { '7FE00010': { vr: 'OW', InlineBinary: Buffer.alloc(198).toString('base64') } }),
+      ],
+      ['frames, which are padded', [102, 102], native(2)],
+      ['frames of one bit in parts of their own', [7, 7], native(2, { '00280100': { vr: 'US', Value: [1] } })],
+    ])('is an instance without all bytes of its uncompressed Pixel Data: %s', async (_, parts, more) => {
+      const { json, ref } = minimal(more);
+      const answer = await store([jsonPart(json), ...parts.map((bytes) => bulkPart('p', Buffer.alloc(bytes)))]);
+      expect(answer).toMatchObject({ status: 400, stored: [] });
+      expect(await dataSetAt(at, ref)).toBeUndefined();
+    });
+
+    it.each<[string, readonly number[], DicomJson]>([
+      ['3 frames in one part', [300], native(3)],
+      ['3 frames in parts of their own', [100, 100, 100], native(3)],
+      ['frames that do not end with a byte', [19], native(3, { '00280100': { vr: 'US', Value: [1] } })],
+      ['padding', [300], native(3, { '00280011': { vr: 'US', Value: [4] } })],
+    ])('is none that has all of them: %s', async (_, parts, more) => {
+      const { json } = minimal(more);
+      const answer = await store([jsonPart(json), ...parts.map((bytes) => bulkPart('p', Buffer.alloc(bytes)))]);
+      expect(answer.status).toBe(200);
+    });
+
     it.each<[string, DicomJson]>([
       ['names bulk data that did not come', { '7FE00010': { vr: 'OW', BulkDataURI: 'elsewhere' } }],
       ['has a value that its VR cannot hold', { '00280010': { vr: 'US', Value: ['many'] } }],
