@@ -4,6 +4,7 @@
 import { Hono } from 'hono';
 import { describe, expect, it } from 'vitest';
 import { functions } from '#infra/functions.ts';
+import { answeredMethods, partOfKind, routes, type ServicePart } from '#shared/dicomweb/routes.ts';
 
 const app = new Hono();
 for (const row of functions) {
@@ -33,6 +34,18 @@ describe('the function table', () => {
     ['/elsewhere', 'nobody'],
   ])('GET %s belongs to %s', async (path, owner) => {
     expect(await ownerOf(path)).toBe(owner);
+  });
+
+  it('sends every route of DICOMweb to the part of the service that answers it', async () => {
+    const all: ReadonlySet<ServicePart> = new Set(['search', 'retrieve', 'render', 'store', 'erase']);
+    for (const route of routes) {
+      const path = `/dicomweb${route.path.replaceAll(/\{\+?\w+\}/g, '1')}`.replace(/\/$/, '');
+      for (const method of answeredMethods(route, all)) {
+        expect([method, path, await ownerOf(path, method)]).toEqual([method, path, partOfKind(route[method]!)]);
+      }
+      // Whichever part answers a preflight speaks for all of them (`offered`), but one must.
+      expect([path, await ownerOf(path, 'OPTIONS')]).not.toEqual([path, 'nobody']);
+    }
   });
 
   it('takes DELETE of what can be retrieved alone', async () => {
