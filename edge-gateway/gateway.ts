@@ -27,6 +27,7 @@ import { serveHttp } from './http/host.ts';
 import { createLan } from './http/lan.ts';
 import { createMetrics } from './metrics.ts';
 import { createCloudReader } from './recall/cloud-reader.ts';
+import { startDeletions } from './recall/deletions.ts';
 import { createRecall } from './recall/recall.ts';
 import { createRouter, type Router } from './routing/router.ts';
 import type { EdgeSettings } from './settings.ts';
@@ -189,6 +190,7 @@ export async function startGateway(
     found: uploader.wake,
     log: log.child({ part: 'cache' }),
   });
+  const deletions = startDeletions({ hear: () => recall.hearDeletions(tenant), log: log.child({ part: 'recall' }) });
   const dimse = await createDimseServer({
     host,
     port: settings.dicomPort,
@@ -266,6 +268,7 @@ export async function startGateway(
       await web.close();
       await lan.close();
       await recall.close();
+      await deletions.close();
       await unknownPacks.close();
       throughput.close();
       metrics.close();

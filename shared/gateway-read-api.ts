@@ -34,6 +34,8 @@ const wireKey = z.object({
   text: keyText,
   /** Of a key for a date that is one range of moments together with a time (PS3.4 §C.2.2.2.5): that time's. */
   time: z.object({ tag, text: keyText }).optional(),
+  /** And its zone, where it has one: minutes from UTC. */
+  offsetMinutes: z.int().min(-840).max(840).optional(),
   /** Of a key for a person's name that is matched fuzzily: true. */
   fuzzy: z.boolean().optional(),
 });
@@ -121,6 +123,8 @@ export const readsResponse = z.object({
         manifest: signedRequest,
         expiresAtMs: z.number(),
       }),
+      /** It has been written anew under another packId without what is deleted, or nothing was left of it. */
+      z.object({ kind: z.literal('purged'), packId }),
       /** Not in the cloud, or not verified yet. */
       z.object({ kind: z.literal('unknown'), packId }),
     ]),
@@ -141,15 +145,17 @@ export function keyToWire({ path, vr, text, condition }: MatchKey): WireKey {
     vr,
     text: range((end) => end.slice(0, 8)),
     time: { tag: condition.timeTag, text: range((end) => end.slice(8)) },
+    ...(condition.offsetMinutes === undefined ? {} : { offsetMinutes: condition.offsetMinutes }),
   };
 }
 
 /** Error `bad-request` for a value that its VR cannot have. */
-export function keyFromWire({ path, vr, text, time, fuzzy }: WireKey): MatchKey {
+export function keyFromWire({ path, vr, text, time, offsetMinutes, fuzzy }: WireKey): MatchKey {
   if (!isVr(vr)) throw new ArchiveError('bad-request', 'A key has a VR that is none.');
   const key = fuzzy === true && vr === 'PN' ? fuzzyNameKey(path, text) : matchKey(path, vr, text);
   if (time === undefined) return key;
-  const [combined, ...rest] = combineDateTime([key, matchKey([...path.slice(0, -1), time.tag], 'TM', time.text)]);
+  const timeKey = matchKey([...path.slice(0, -1), time.tag], 'TM', time.text);
+  const [combined, ...rest] = combineDateTime([key, timeKey], offsetMinutes);
   if (combined === undefined || rest.length > 0)
     throw new ArchiveError('bad-request', 'A date and a time that do not belong together were given as one key.');
   return combined;
@@ -165,10 +171,10 @@ export function instanceFromWire(tenant: string, instance: WireInstance): Instan
   return { ...instance, tenant, state: 'current' };
 }
 
-/** Undefined for a pack that is not archived. */
+/** Undefined for a pack that is not archived, or that was given up for one without what is deleted. */
 export function packToWire(record: PackRecord): ArchivedPack | undefined {
   const { studyInstanceUid, seriesInstanceUid, packId: id, lengthBytes, instanceCount, createdAtMs } = record;
-  if (record.state !== 'archived' || record.sha256 === undefined) return undefined;
+  if (record.state !== 'archived' || record.sha256 === undefined || record.purgedAtMs !== undefined) return undefined;
   return {
     studyInstanceUid,
     seriesInstanceUid,

@@ -8,6 +8,12 @@ import type { Query } from '#shared/archive/query.ts';
 import type { PackRef, StudyRef } from '#shared/archive/records.ts';
 import { ArchiveError, type ErrorCode, isArchiveError } from '#shared/errors.ts';
 import {
+  DELETIONS_PATH,
+  type DeletionsRequest,
+  type DeletionsResponse,
+  deletionsResponse,
+} from '#shared/gateway-deletions-api.ts';
+import {
   HOLDINGS_PATH,
   type HoldingsResponse,
   holdingsResponse,
@@ -30,6 +36,7 @@ export interface CloudReader {
   holdings(study: StudyRef, signal: AbortSignal): Promise<HoldingsResponse>;
   instances(request: InstancesRequest, signal: AbortSignal): Promise<InstancesResponse>;
   reads(pack: PackRef, signal: AbortSignal): Promise<ReadAnswer>;
+  deletions(request: DeletionsRequest, signal: AbortSignal): Promise<DeletionsResponse>;
   /**
    * The whole object behind a granted URL, as it comes: cut when nothing came for half a minute. Errors: `not-found`, `unavailable`,
    * also out of the stream.
@@ -73,6 +80,7 @@ export function createCloudReader(cloudUrl: string, transport: typeof fetch = fe
       ask(SEARCH_PATH, { level, keys: keys.map(keyToWire), limit, offset, after }, searchResponse, signal),
     holdings: ({ studyInstanceUid }, signal) => ask(HOLDINGS_PATH, { studyInstanceUid }, holdingsResponse, signal),
     instances: (request, signal) => ask(INSTANCES_PATH, request, instancesResponse, signal),
+    deletions: (request, signal) => ask(DELETIONS_PATH, request, deletionsResponse, signal),
     async reads({ studyInstanceUid, seriesInstanceUid, packId }, signal) {
       const request = { packs: [{ studyInstanceUid, seriesInstanceUid, packId }] };
       const [answer] = (await ask(READS_PATH, request, readsResponse, signal)).packs;

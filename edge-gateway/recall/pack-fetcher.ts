@@ -23,6 +23,8 @@ export interface PackFetcherOptions {
   readonly turns: PackTurns;
   readonly cloud: Pick<CloudReader, 'reads' | 'open'>;
   readonly line: CloudLine;
+  /** The cloud has written the pack anew without what was deleted: what is looked for in it is looked for elsewhere when this resolves. */
+  readonly giveUp: (pack: PackRecord) => Promise<void>;
   /** Whether so many bytes may be brought to this disk. */
   readonly hasRoom: (bytes: number) => Promise<boolean>;
   readonly nowMs: () => number;
@@ -71,7 +73,7 @@ const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
 type Granted = Extract<ReadAnswer, { kind: 'granted' }>;
 
 export function createPackFetcher(options: PackFetcherOptions): PackFetcher {
-  const { index, packs, turns, cloud, line, hasRoom, nowMs, log, parallel = PARALLEL } = options;
+  const { index, packs, turns, cloud, line, giveUp, hasRoom, nowMs, log, parallel = PARALLEL } = options;
   const closing = new AbortController();
   const queue = createFetchQueue(parallel);
   // Metadata shall not wait behind pixels.
@@ -81,8 +83,22 @@ export function createPackFetcher(options: PackFetcherOptions): PackFetcher {
   /** By packId. Forgotten by a restart, and found again by whoever reads. */
   const lostPacks = new Set<string>();
 
+  /** Where the pack was given up in the cloud it is given up here, before whoever wants it is told to ask once more: not in the pack's turn. */
+  async function orGiveUp(pack: PackRecord, work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (isMoved(error))
+        await giveUp(pack).catch((cause: unknown) =>
+          log.warn({ packId: pack.packId, err: cause }, 'what lay in a purged pack could not be looked for elsewhere'),
+        );
+      throw error;
+    }
+  }
+
   async function grantFor(pack: PackRecord): Promise<Granted> {
     const answer = await line.ask((signal) => cloud.reads(pack, signal));
+    if (answer.kind === 'purged') throw moved(pack);
     if (answer.kind === 'unknown')
       throw new ArchiveError('not-found', 'The cloud archive does not have this pack.', { packId: pack.packId });
     // A pack is its bytes: another SHA-256 is another pack.
@@ -136,6 +152,7 @@ export function createPackFetcher(options: PackFetcherOptions): PackFetcher {
         return;
       } catch (error) {
         if (isArchiveError(error, 'not-found')) throw lost(pack, error);
+        if (isMoved(error)) throw error;
         log.warn({ packId, attempt, err: error }, 'a pack could not be fetched from the cloud');
         const mayHelp = isArchiveError(error, 'checksum-mismatch') || isArchiveError(error, 'unavailable');
         if (!mayHelp || attempt === TRIES || !line.isUp || closing.signal.aborted) throw outward(error);
@@ -191,18 +208,21 @@ export function createPackFetcher(options: PackFetcherOptions): PackFetcher {
 
   return {
     async assertWithinReach(pack) {
-      await grantFor(pack).catch((error: unknown) => {
-        throw isArchiveError(error, 'not-found') ? lost(pack, error) : error;
-      });
+      await orGiveUp(pack, () =>
+        grantFor(pack).catch((error: unknown) => {
+          throw isArchiveError(error, 'not-found') ? lost(pack, error) : error;
+        }),
+      );
     },
-    fetch: (pack) => queue.once(packKey(pack.tenant, pack), true, () => bringPack(pack)),
+    fetch: (pack) => queue.once(packKey(pack.tenant, pack), true, () => orGiveUp(pack, () => bringPack(pack))),
     prefetch(pack) {
       if (!line.isUp || queue.idleCount >= MAX_PREFETCHES || closing.signal.aborted) return;
       // Its failure is logged, and tried again by whoever needs it.
-      queue.once(packKey(pack.tenant, pack), false, () => bringPack(pack)).catch(() => {});
+      queue.once(packKey(pack.tenant, pack), false, () => orGiveUp(pack, () => bringPack(pack))).catch(() => {});
     },
-    fetchManifest: (pack) => manifestQueue.once(manifestKey(pack.tenant, pack), true, () => bringManifest(pack)),
-    mend: (pack) => queue.once(`mend ${packKey(pack.tenant, pack)}`, false, () => mendPack(pack)),
+    fetchManifest: (pack) =>
+      manifestQueue.once(manifestKey(pack.tenant, pack), true, () => orGiveUp(pack, () => bringManifest(pack))),
+    mend: (pack) => queue.once(`mend ${packKey(pack.tenant, pack)}`, false, () => orGiveUp(pack, () => mendPack(pack))),
     isLost: ({ packId }) => lostPacks.has(packId),
     totals: () => ({ ...totals }),
     async close() {
@@ -237,5 +257,15 @@ function outward(error: unknown): unknown {
 const outwardly = (error: unknown): never => {
   throw outward(error);
 };
+
+/** Nothing is lost: who asks once more is led to where it lies now. */
+const moved = ({ packId }: PackRecord): ArchiveError =>
+  new ArchiveError('unavailable', 'The archive was just written anew here, after something was deleted; ask again.', {
+    packId,
+    moved: true,
+    retryAfterSeconds: 1,
+  });
+
+const isMoved = (error: unknown): boolean => isArchiveError(error, 'unavailable') && error.details.moved === true;
 
 const closed = (): ArchiveError => new ArchiveError('unavailable', 'The gateway is closing; ask again in a minute.');

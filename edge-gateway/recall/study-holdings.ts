@@ -33,6 +33,8 @@ export interface StudyHoldings {
    * answers; those of the index.
    */
   adopt(tenant: string, ref: StudyRef): Promise<void>;
+  /** The cloud is asked anew about the study when it is adopted next. */
+  forget(tenant: string, ref: StudyRef): void;
   /** The same, and every version of one instance with it. */
   adoptVersions(tenant: string, ref: InstanceRef): Promise<void>;
 }
@@ -87,7 +89,7 @@ export function createStudyHoldings({ index, cloud, line, nowMs, log }: StudyHol
   }
 
   function adopt(tenant: string, ref: StudyRef): Promise<void> {
-    const name = JSON.stringify([tenant, ref.studyInstanceUid]);
+    const name = askedName(tenant, ref);
     const known = asked.get(name);
     if (known !== undefined && nowMs() < known.freshUntilMs) return known.adopting;
     const entry = { adopting: adoptStudy(tenant, ref), freshUntilMs: Number.POSITIVE_INFINITY };
@@ -108,6 +110,7 @@ export function createStudyHoldings({ index, cloud, line, nowMs, log }: StudyHol
 
   return {
     adopt,
+    forget: (tenant, ref) => void asked.delete(askedName(tenant, ref)),
     async adoptVersions(tenant, { studyInstanceUid, seriesInstanceUid, sopInstanceUid }) {
       await adopt(tenant, { studyInstanceUid });
       const request = { studyInstanceUid, seriesInstanceUid, sopInstanceUid, limit: MAX_INSTANCES_PER_PAGE };
@@ -127,6 +130,9 @@ export function createStudyHoldings({ index, cloud, line, nowMs, log }: StudyHol
 
 /** What the cloud says of another study than it was asked about is not taken. @param study as in keys */
 const isOf = ({ studyInstanceUid }: WireInstance, study: string): boolean => keyPartOf(studyInstanceUid) === study;
+
+const askedName = (tenant: string, { studyInstanceUid }: StudyRef): string =>
+  JSON.stringify([tenant, studyInstanceUid]);
 
 const nameOf = ({ seriesInstanceUid, packId }: SeriesRef & { readonly packId: string }): string =>
   `${seriesInstanceUid} ${packId}`;

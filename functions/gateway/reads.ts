@@ -6,6 +6,7 @@ import type { z } from 'zod';
 import { keyPartOf, manifestKey, packKey } from '#shared/archive/keys.ts';
 import type { Archive } from '#shared/archive/ports.ts';
 import type { PackRef } from '#shared/archive/records.ts';
+import { DELETIONS_PATH } from '#shared/gateway-deletions-api.ts';
 import {
   HOLDINGS_PATH,
   type HoldingsResponse,
@@ -24,6 +25,8 @@ import {
   type SearchResponse,
   searchRequest,
 } from '#shared/gateway-read-api.ts';
+
+import { deletions } from './deletions.ts';
 
 /** Makes the one URL that lets its holder GET one object, whole or in ranges: bound to key, method and expiry. */
 export type GrantRead = (
@@ -49,6 +52,7 @@ export const readRoutes = {
   [HOLDINGS_PATH]: holdings,
   [INSTANCES_PATH]: instances,
   [READS_PATH]: reads,
+  [DELETIONS_PATH]: deletions,
 } as const satisfies Record<string, (options: ReadOptions, body: ReadBody, tenant: string) => Promise<unknown>>;
 
 async function search({ archive }: ReadOptions, body: ReadBody, tenant: string): Promise<SearchResponse> {
@@ -86,6 +90,7 @@ async function reads(options: ReadOptions, body: ReadBody, tenant: string): Prom
 async function grant({ archive, grantRead, nowMs }: ReadOptions, tenant: string, ref: PackRef): Promise<ReadAnswer> {
   const record = await archive.index.getPack(tenant, ref);
   const pack = record && packToWire(record);
+  if (record?.purgedAtMs !== undefined) return { kind: 'purged', packId: ref.packId };
   if (pack === undefined) return { kind: 'unknown', packId: ref.packId };
   const expiresAtMs = nowMs() + GRANT_LIFE_MS;
   const [bytes, manifest] = await Promise.all([

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDiskPackStore, type DiskPackStore } from '#edge-gateway/cache/disk-pack-store.ts';
 import { PackTurns } from '#edge-gateway/cache/pack-turns.ts';
-import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
+import { createSqliteIndex, type SqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
 import { type HttpHost, serveHttp } from '#edge-gateway/http/host.ts';
 import { createCloudReader } from '#edge-gateway/recall/cloud-reader.ts';
 import { createRecall, type Recall, type RecallOptions } from '#edge-gateway/recall/recall.ts';
@@ -17,7 +17,6 @@ import { createSignedUrls } from '#infra/local/signed-urls.ts';
 import { indexInstances } from '#shared/archive/ingest.ts';
 import { inspectPack } from '#shared/archive/inspect.ts';
 import { manifestKey, packKey } from '#shared/archive/keys.ts';
-import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { PackRecord, PackRef } from '#shared/archive/records.ts';
 import { silentLogger } from '#shared/log.ts';
 import { type ArchiveFixture, makeArchive } from '#test/support/archive-fixture.ts';
@@ -29,7 +28,7 @@ export type Trick = (request: Request, answer: () => Promise<Response>) => Promi
 
 export interface Site {
   readonly cloud: ArchiveFixture;
-  readonly index: ArchiveIndex;
+  readonly index: SqliteIndex;
   readonly packs: DiskPackStore;
   readonly recall: Recall;
   /** Method and path of every request that reached the cloud; of objects their last part. */

@@ -1,0 +1,124 @@
+/**
+ * The cloud's deletions, heard and followed: what it has deleted is shown here no more, by nobody. Only records go, and only of bytes that the
+ * cloud had archived when it deleted them: what is on its way to the cloud has come later, and stays. Asked every half minute;
+ * how far it has been told stands in the index, and is told again if that is lost.
+ */
+import { covers, deleteVersions, inParallel, tombstonesOf } from '#shared/archive/deletion.ts';
+import type { SeriesRef, Tombstone } from '#shared/archive/records.ts';
+import { isArchiveError } from '#shared/errors.ts';
+import { deletionFromWire, MAX_DELETIONS_PER_PAGE } from '#shared/gateway-deletions-api.ts';
+import type { Logger } from '#shared/log.ts';
+import type { SqliteIndex } from '../cache/sqlite-index.ts';
+import type { CloudLine } from './cloud-line.ts';
+import type { CloudReader } from './cloud-reader.ts';
+import type { GiveUpPack } from './purged-packs.ts';
+import type { StudyHoldings } from './study-holdings.ts';
+
+export interface DeletionsOptions {
+  /** The gateway's own. */
+  readonly index: SqliteIndex;
+  readonly cloud: Pick<CloudReader, 'deletions'>;
+  readonly line: CloudLine;
+  readonly holdings: Pick<StudyHoldings, 'forget' | 'adoptVersions'>;
+  readonly giveUpPack: GiveUpPack;
+  readonly log: Logger;
+}
+
+/** For a page; a question of few bytes has the line's own bound. */
+const PAGE_WAIT_MS = 30_000;
+const POLL_MS = 30_000;
+/** When the cloud knows of no such question. */
+const RARE_POLL_MS = 10 * 60_000;
+
+/** Hears all that there is to be heard now. Errors: those of the line and the index; what was followed is not asked for again. */
+export type HearDeletions = (tenant: string) => Promise<void>;
+
+export function createDeletions(options: DeletionsOptions): HearDeletions {
+  const { index, cloud, line, holdings, giveUpPack, log } = options;
+
+  async function follow(tenant: string, deletions: readonly Tombstone[]): Promise<void> {
+    const gone = deletions.filter(({ state }) => state === 'deleted');
+    // First of all, and also for what is unknown here: it may be on its way here from the cloud at this moment.
+    await index.createTombstones(gone);
+    const touched = await inParallel(gone, (tombstone) => hide(tenant, tombstone));
+    const series = new Map(touched.filter((ref) => ref !== undefined).map((ref) => [JSON.stringify(ref), ref]));
+    for (const ref of series.values()) await index.recount(tenant, ref);
+    if (series.size > 0)
+      log.info({ deletions: gone.length, series: series.size }, 'what was deleted in the cloud is shown no more');
+  }
+
+  /** The series of what was hidden; undefined: nothing was. */
+  async function hide(tenant: string, tombstone: Tombstone): Promise<SeriesRef | undefined> {
+    const versions = await index.getVersions(tenant, tombstone);
+    const covered = await inParallel(versions, async (version) =>
+      (await covers(index, tombstone, version)) ? [{ ...version, attributes: {} }] : [],
+    );
+    if (covered.flat().length === 0) return undefined;
+    await deleteVersions(index, covered.flat(), tombstone.deletedAtMs);
+    const { studyInstanceUid, seriesInstanceUid } = tombstone;
+    return { studyInstanceUid, seriesInstanceUid };
+  }
+
+  async function restore(tenant: string, restored: Tombstone): Promise<void> {
+    const { changedAtMs } = restored;
+    for await (const tombstone of tombstonesOf(index, tenant, restored))
+      if (tombstone.deletedAtMs <= changedAtMs)
+        await index.updateTombstone(tombstone, ['deleted'], { state: 'restored', changedAtMs });
+    holdings.forget(tenant, restored);
+    await holdings.adoptVersions(tenant, restored);
+  }
+
+  return async (tenant) => {
+    for (let more = true; more; ) {
+      const cursor = await index.deletionCursor(tenant);
+      const request = { limit: MAX_DELETIONS_PER_PAGE, ...(cursor === undefined ? {} : { cursor }) };
+      const page = await line.ask((signal) => cloud.deletions(request, signal), PAGE_WAIT_MS);
+      const tombstones = page.deletions.map((wire) => deletionFromWire(tenant, wire));
+      await follow(tenant, tombstones);
+      for (const tombstone of tombstones) if (tombstone.state === 'restored') await restore(tenant, tombstone);
+      const purged = page.deletions.filter(({ state }) => state === 'purged');
+      for (const pack of new Map(purged.map((one) => [one.packId, one])).values())
+        await giveUpPack(tenant, pack, { ...pack });
+      await index.moveDeletionCursor(tenant, page.cursor);
+      more = page.more;
+    }
+  };
+}
+
+/** Hears again and again until it is closed. */
+export function startDeletions(
+  { hear, log }: { readonly hear: () => Promise<void>; readonly log: Logger },
+  pollMs = POLL_MS,
+): { close(): Promise<void> } {
+  let closed = false;
+  let timer: NodeJS.Timeout | undefined;
+  let complaint = '';
+  let running: Promise<void> = Promise.resolve();
+
+  const round = async (): Promise<void> => {
+    let pauseMs = pollMs;
+    try {
+      await hear();
+      complaint = '';
+    } catch (error) {
+      // The line says by itself when it is down and up again.
+      const message = error instanceof Error ? error.message : String(error);
+      if (!isArchiveError(error, 'unavailable') && message !== complaint && !closed)
+        log.warn({ err: error }, 'what was deleted in the cloud could not be heard of; it will be tried again');
+      complaint = message;
+      if (isArchiveError(error, 'not-found')) pauseMs = Math.max(pollMs, RARE_POLL_MS);
+    }
+    if (!closed) timer = setTimeout(begin, pauseMs).unref();
+  };
+  const begin = (): void => {
+    running = round();
+  };
+  begin();
+  return {
+    async close() {
+      closed = true;
+      clearTimeout(timer);
+      await running;
+    },
+  };
+}
