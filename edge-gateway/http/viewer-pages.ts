@@ -6,6 +6,8 @@ import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { extname, join, normalize, sep } from 'node:path';
 import { Readable } from 'node:stream';
+import { ArchiveError } from '#shared/errors.ts';
+import { problemOf } from '#shared/problem.ts';
 
 export type ViewerState =
   | { readonly kind: 'ready'; readonly folder: string }
@@ -32,12 +34,22 @@ const isolation = {
   'Cross-Origin-Opener-Policy': 'same-origin',
   'Cross-Origin-Embedder-Policy': 'require-corp',
   'X-Content-Type-Options': 'nosniff',
+  // Nothing is loaded from or sent to any other origin: it works without the internet, and nobody is told of who looks at what.
+  'Content-Security-Policy': [
+    "default-src 'self' blob: data:",
+    "script-src 'self' blob: 'unsafe-inline' 'unsafe-eval'",
+    "style-src 'self' 'unsafe-inline'",
+    "frame-ancestors 'self'",
+    "base-uri 'self'",
+    "form-action 'self'",
+  ].join('; '),
+  'Referrer-Policy': 'same-origin',
 };
 
 export function createViewerPages(state: () => ViewerState): (request: Request) => Promise<Response> {
   return async (request) => {
     if (request.method !== 'GET' && request.method !== 'HEAD')
-      return new Response('Use GET.', { status: 405, headers: { Allow: 'GET, HEAD' } });
+      return problemOf(new ArchiveError('method-not-allowed', 'Pages answer GET and HEAD.', { allow: 'GET, HEAD' }));
     const now = state();
     if (now.kind !== 'ready') return waitingPage(now);
     const path = new URL(request.url).pathname;
@@ -74,7 +86,8 @@ async function fileResponse(folder: string, path: string): Promise<Response | un
 
 /** A missing file of a known kind is missing; everything else is a route of the viewer. */
 async function indexPage(folder: string, path: string): Promise<Response> {
-  if (extname(path) in mediaTypes) return new Response('Not found.', { status: 404 });
+  if (extname(path) in mediaTypes)
+    return problemOf(new ArchiveError('not-found', 'The viewer has no such file; it may be of another version.'));
   const html = await readFile(join(folder, 'index.html'));
   return new Response(html, {
     headers: { ...isolation, 'Content-Type': 'text/html; charset=utf-8', 'Cache-Control': 'no-cache' },
@@ -103,6 +116,7 @@ const appConfig = `window.config = {
   investigationalUseDialog: { option: 'never' },
   extensions: [],
   modes: [],
+  customizationService: { global: { 'ohif.tours': { $set: [] } } },
   showWarningMessageForCrossOrigin: false,
   showCPUFallbackMessage: false,
   strictZSpacingForVolumeViewport: true,
@@ -120,7 +134,8 @@ const appConfig = `window.config = {
       wadoRoot: window.location.origin + '/dicomweb',
       qidoSupportsIncludeField: true,
       imageRendering: 'wadors',
-      thumbnailRendering: 'wadors',
+      thumbnailRendering: 'thumbnail',
+      thumbnailRequestStrategy: 'fetch',
       enableStudyLazyLoad: true,
       supportsFuzzyMatching: false,
       supportsWildcard: true,

@@ -1,7 +1,8 @@
 /**
  * The OHIF viewer as it is published: fetched once from the npm registry (through npm, with its settings), checked
- * against the integrity pinned here, its built pages unpacked into a folder. It can't be a dependency: one of its own
- * dependencies is not published. Without a network the archive runs all the same and says what is missing.
+ * against the integrity pinned here, its built pages unpacked into a folder and corrected (viewer-corrections.ts). It can't be
+ * a dependency: one of its own dependencies is not published. Without a network the archive runs all the same and says what is
+ * missing.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -10,6 +11,7 @@ import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { x as extract } from 'tar';
+import { correctViewer } from './viewer-corrections.ts';
 
 export const VIEWER_PACKAGE = '@ohif/app';
 export const VIEWER_VERSION = '3.13.2';
@@ -28,7 +30,10 @@ export const viewerFolderIn = (cacheFolder: string): string => join(cacheFolder,
  */
 export async function ensureViewer(cacheFolder: string, progress: (sentence: string) => void): Promise<string> {
   const folder = viewerFolderIn(cacheFolder);
-  if (existsSync(join(folder, 'index.html'))) return folder;
+  if (existsSync(join(folder, 'index.html'))) {
+    await correctViewer(folder);
+    return folder;
+  }
   await mkdir(cacheFolder, { recursive: true });
   const work = await mkdtemp(join(cacheFolder, 'fetching-'));
   try {
@@ -50,6 +55,7 @@ export async function ensureViewer(cacheFolder: string, progress: (sentence: str
       strip: 2,
       filter: (path) => path.startsWith('package/dist/') && !unneeded.test(path),
     });
+    await correctViewer(unpacked);
     await rm(folder, { recursive: true, force: true });
     await rename(unpacked, folder);
     progress('the viewer is ready');

@@ -34,6 +34,12 @@ it('answers routes of the viewer with its index page, isolated from other origin
   }
 });
 
+it('lets the pages load from and send to their own origin alone', async () => {
+  const policy = (await get('/viewer')).headers.get('content-security-policy') ?? '';
+  expect(policy).toMatch(/^default-src 'self' blob: data:;/);
+  expect(policy).not.toMatch(/https?:|\*/);
+});
+
 it('serves files with their media type, for ever when their name holds their hash', async () => {
   const response = await get('/app.bundle.0123456789abcdef.js');
   expect(await response.text()).toBe('run()');
