@@ -38,8 +38,15 @@ export function problemResponse(error: unknown, log: Logger): Response {
   else if (status >= 500) log.error({ err: error, code: error.code, ...error.details }, 'A request failed');
   // A damaged object's sentence may name keys and folders of ours, which are nobody's business.
   const detail = status === 500 ? 'A stored object cannot be read; the failure has been logged.' : error.message;
-  const response = problem(status, error.code, detail);
-  for (const [name, value] of headersOf(error, status)) response.headers.set(name, value);
+  return withHeaders(problem(status, error.code, detail), error);
+}
+
+/** The same of what is the client's own doing, 4xx, which is nothing for a log. */
+export const problemOf = (error: ArchiveError): Response =>
+  withHeaders(problem(httpStatusOf[error.code], error.code, error.message), error);
+
+function withHeaders(response: Response, error: ArchiveError): Response {
+  for (const [name, value] of headersOf(error, response.status)) response.headers.set(name, value);
   return response;
 }
 

@@ -39,6 +39,23 @@ const MAX_CONNECTIONS = 1_024;
 /** A body may be of any size and take any time; one that comes more slowly than over the worst line keeps a place for nothing. */
 const LEAST_BODY_BYTES_PER_SECOND = 1024;
 
+/** For what is not HTTP, or is too long or too slow for it: there is no request that a Service could answer. */
+const malformedDetail = JSON.stringify({
+  type: 'about:blank',
+  title: 'Bad Request',
+  status: 400,
+  code: 'bad-request',
+  detail: 'This is no HTTP request, or its header fields are longer than 32 KiB, or they came too slowly.',
+});
+const malformedRequest = [
+  'HTTP/1.1 400 Bad Request',
+  'Content-Type: application/problem+json',
+  `Content-Length: ${malformedDetail.length}`,
+  'Connection: close',
+  '',
+  malformedDetail,
+].join('\r\n');
+
 /** Rejects with the system's error (EADDRINUSE, EACCES) when it cannot listen. */
 export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
   const { host, port, service, log } = options;
@@ -66,7 +83,7 @@ export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
   server.maxConnections = maxConnections;
   const bodyWatch = cutTricklingBodies(server, bodyCheckMs);
   server.on('clientError', (_error, socket) => {
-    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
+    if (socket.writable) socket.end(malformedRequest);
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);

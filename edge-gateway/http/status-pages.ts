@@ -4,6 +4,8 @@
  * decide nothing.
  */
 import { keyPartOf } from '#shared/archive/keys.ts';
+import { ArchiveError } from '#shared/errors.ts';
+import { problemOf } from '#shared/problem.ts';
 import type { Metrics } from '../metrics.ts';
 import { type GatewayStatus, gatherStatus, type StatusSources, studyProgress } from './gateway-status.ts';
 import { statusPage, statusPagePolicy } from './status-page.ts';
@@ -24,7 +26,7 @@ export function createStatusPages(
 ): (request: Request) => Promise<Response> {
   return async (request) => {
     if (request.method !== 'GET' && request.method !== 'HEAD')
-      return new Response('Use GET.', { status: 405, headers: { Allow: 'GET, HEAD' } });
+      return problemOf(new ArchiveError('method-not-allowed', 'Pages answer GET and HEAD.', { allow: 'GET, HEAD' }));
     const path = new URL(request.url).pathname;
     if (path === '/health') return health(await gatherStatus(sources));
     if (path === '/status.json') return Response.json(await gatherStatus(sources), { headers: noStore });
@@ -46,10 +48,7 @@ export function createStatusPages(
       const ref = { studyInstanceUid: keyPartOf(unescaped(study)) };
       return Response.json(await studyProgress(sources.index, sources.tenant, ref), { headers: noStore });
     }
-    return Response.json(
-      { status: 404, title: 'not-found', detail: 'There is no such page; /status is the status page.' },
-      { status: 404 },
-    );
+    return problemOf(new ArchiveError('not-found', 'There is no such page; /status is the status page.'));
   };
 }
 
