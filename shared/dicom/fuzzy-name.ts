@@ -30,7 +30,7 @@ export const MAXIMUM_NAME_WORDS = 32;
 /** What is longer is no word, and its sound would take long to find. */
 const MAXIMUM_SOUNDED_LENGTH = 64;
 
-const apostrophes = /['’‘ʼ`´׳״]+/g;
+const apostrophes = /['’‘ʼ`׳״]+/g;
 const separators = /[\s\0^=,;:.()/\\‐-―־・·-]+/;
 
 /** The words of a name's component groups, which are normalised (person-name.ts). */
@@ -57,17 +57,19 @@ export function soundsOf(word: string): string[] {
 
 /** The words of a key's component groups, which are normalised; `*` alone stands for no word. */
 export function fuzzyWords(groups: readonly string[]): FuzzyWord[] {
-  const words = groups.flatMap((group) => group.split(separators)).filter((word) => !/^\**$/.test(word));
-  return words.map((word) => {
-    const begin = word.replaceAll(apostrophes, '').replace(/\*+$/, '');
-    const isPattern = /[*?]/.test(begin);
-    return {
-      // An apostrophe in a pattern may or may not part two words.
-      text: isPattern ? word.replaceAll(apostrophes, '*') : begin,
-      isPattern,
-      sounds: soundsOf(begin.replace(/^\*+/, '')),
-    };
-  });
+  return groups
+    .flatMap((group) => group.split(separators))
+    .map((word) => {
+      const begin = word.replaceAll(apostrophes, '').replace(/\*+$/, '');
+      const isPattern = /[*?]/.test(begin);
+      return {
+        // An apostrophe in a pattern may or may not part two words.
+        text: isPattern ? word.replaceAll(apostrophes, '*') : begin,
+        isPattern,
+        sounds: soundsOf(begin.replace(/^\*+/, '')),
+      };
+    })
+    .filter(({ text }) => text !== '');
 }
 
 /** Whether each word of the key is found among those of the name. */

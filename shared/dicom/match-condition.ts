@@ -35,7 +35,14 @@ export type Condition =
   /** DT, both ends included. */
   | { readonly kind: 'instants'; readonly from?: Interval; readonly to?: Interval }
   /** A date and a time attribute of one level read as one instant: `YYYYMMDDHHMMSS.ffffff`, both ends included. */
-  | { readonly kind: 'combined'; readonly timeTag: number; readonly from?: string; readonly to?: string };
+  | {
+      readonly kind: 'combined';
+      readonly timeTag: number;
+      readonly from?: string;
+      readonly to?: string;
+      /** Of the key, from UTC: compared as moments with data sets that say theirs. */
+      readonly offsetMinutes?: number;
+    };
 
 export type Test = (element: JsonElement | undefined, context: Context) => boolean;
 
@@ -123,16 +130,23 @@ export function testOf(condition: Condition): Test {
         });
     case 'combined': {
       const timeTag = tagKey(condition.timeTag);
-      return (element, { attributes }) => {
+      const { offsetMinutes } = condition;
+      const inUtc = (bound: string | undefined): string | undefined =>
+        bound === undefined || offsetMinutes === undefined ? bound : toUtc(bound, offsetMinutes);
+      const utc = { from: inUtc(condition.from), to: inUtc(condition.to) };
+      return (element, { attributes, offsetMinutes: ownOffset }) => {
         const [time] = attributes[timeTag]?.Value ?? [];
         const { from, to } = parseTime(textOf(time ?? null)) ?? { from: FIRST_TIME, to: LAST_TIME };
+        const isMoment = ownOffset !== undefined && offsetMinutes !== undefined;
+        const own = (local: string): string => (isMoment ? toUtc(local, ownOffset) : local);
+        const wanted = isMoment ? utc : condition;
         return anyValue(element, (value) => {
           const date = parseDate(textOf(value))?.from;
           if (date === undefined) return false;
           // Without a time of its own the study may have been at any time of that day.
           return (
-            (condition.from === undefined || date + to >= condition.from) &&
-            (condition.to === undefined || date + from <= condition.to)
+            (wanted.from === undefined || own(date + to) >= wanted.from) &&
+            (wanted.to === undefined || own(date + from) <= wanted.to)
           );
         });
       };

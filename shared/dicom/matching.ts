@@ -6,7 +6,7 @@
 import { ArchiveError } from '../errors.ts';
 import type { Vr } from './data-set.ts';
 import type { Parse } from './date-time.ts';
-import { parseDate, parseDateTime, parseOffset, parseRange, parseTime } from './date-time.ts';
+import { parseDate, parseDateTime, parseOffset, parseRange, parseTime, toUtc } from './date-time.ts';
 import type { DicomJson } from './dicom-json-model.ts';
 import { fuzzyWords, MAXIMUM_NAME_WORDS } from './fuzzy-name.ts';
 import type { Test } from './match-condition.ts';
@@ -162,32 +162,43 @@ const timeOfDate: ReadonlyMap<number, number> = new Map([
   [0x00400250, 0x00400251],
 ]);
 
+const PATIENT_BIRTH_DATE = 0x00100030;
+/** From UTC-12 to UTC+14. */
+const FARTHEST_ZONES_MINUTES = 26 * 60;
+
 /**
  * Combined date-time matching: where a date and its time are both given as ranges, they become one key for the instants
  * between, in the place of the date's key. C-FIND does this only where it was negotiated; QIDO-RS always.
+ * With `offsetMinutes` from UTC, the time zone of the keys, dates are days of that zone (PS3.4 §C.2.2.2.5.1): each becomes such a key, from
+ * midnight to midnight where it has no range of times. Data sets that do not say their zone are taken to be of the key's.
  */
-export function combineDateTime(keys: readonly MatchKey[]): readonly MatchKey[] {
+export function combineDateTime(keys: readonly MatchKey[], offsetMinutes?: number): readonly MatchKey[] {
   const times = new Map<string, MatchKey>();
   for (const key of keys) if (key.vr === 'TM' && isRange(key.condition)) times.set(key.path.join('/'), key);
-  if (times.size === 0) return keys;
+  if (times.size === 0 && offsetMinutes === undefined) return keys;
 
   const taken = new Set<MatchKey>();
   const combined = keys.map((key): MatchKey => {
-    const { condition } = key;
-    const timeTag = timeOfDate.get(key.path[key.path.length - 1]!);
-    if (key.vr !== 'DA' || timeTag === undefined || !isRange(condition)) return key;
-    const time = times.get([...key.path.slice(0, -1), timeTag].join('/'));
-    if (time === undefined || !isRange(time.condition) || taken.has(time)) return key;
-    taken.add(time);
+    const { condition, path } = key;
+    const timeTag = timeOfDate.get(path[path.length - 1]!);
+    if (key.vr !== 'DA' || timeTag === undefined || condition.kind !== 'range') return key;
+    // People are born on a day, wherever somebody asks.
+    const zone = path[path.length - 1] === PATIENT_BIRTH_DATE ? undefined : offsetMinutes;
+    const found = times.get([...path.slice(0, -1), timeTag].join('/'));
+    const time = found !== undefined && !taken.has(found) ? found : undefined;
+    if (zone === undefined && (time === undefined || condition.single)) return key;
+    if (time !== undefined) taken.add(time);
+    const range = time?.condition.kind === 'range' ? time.condition : undefined;
     const { from, to } = condition;
     return {
       ...key,
-      text: `${key.text} ${time.text}`,
+      text: time === undefined ? key.text : `${key.text} ${time.text}`,
       condition: {
         kind: 'combined',
         timeTag,
-        ...(from !== undefined && { from: from + (time.condition.from ?? FIRST_TIME) }),
-        ...(to !== undefined && { to: to + (time.condition.to ?? LAST_TIME) }),
+        ...(from !== undefined && { from: from + (range?.from ?? FIRST_TIME) }),
+        ...(to !== undefined && { to: to + (range?.to ?? LAST_TIME) }),
+        ...(zone !== undefined && { offsetMinutes: zone }),
       },
     };
   });
@@ -242,6 +253,13 @@ function meets(level: Level, attributes: DicomJson, offsetMinutes: number | unde
 /** A planner's hint for keys of dates: `YYYYMMDD`, both ends included; every match lies within. Undefined where the key says nothing about a date. */
 export function dateRange(key: MatchKey): { from?: string; to?: string } | undefined {
   const { condition } = key;
+  if (condition.kind === 'combined' && condition.offsetMinutes !== undefined) {
+    const { from, to } = condition;
+    return {
+      ...(from !== undefined && { from: toUtc(from, FARTHEST_ZONES_MINUTES).slice(0, 8) }),
+      ...(to !== undefined && { to: toUtc(to, -FARTHEST_ZONES_MINUTES).slice(0, 8) }),
+    };
+  }
   if (condition.kind === 'combined' || (condition.kind === 'range' && key.vr === 'DA')) {
     return {
       ...(condition.from !== undefined && { from: condition.from.slice(0, 8) }),

@@ -113,7 +113,12 @@ const searchParameters: readonly Parameter[] = [
     { type: 'string' },
     'StudyDescription,00081060',
   ),
-  query('fuzzymatching', 'Whether names match by their sound as well.', { type: 'boolean' }, false),
+  query(
+    'fuzzymatching',
+    'Whether names match by their words in any order, as they begin or as they sound.',
+    { type: 'boolean' },
+    false,
+  ),
   accept,
 ];
 
@@ -200,6 +205,7 @@ const describe: { readonly [Kind in Resource['kind']]: (route: Route) => Operati
           content: asDataSets,
           headers: ['Warning', 'Content-Encoding'],
         },
+        204: { description: 'Nothing matches, and XML was asked for.', content: {}, headers: ['Warning'] },
       },
       problems: [400, 406, 413, 503],
     };

@@ -3,8 +3,9 @@
  * what must be warned about. Matching itself is matching.ts, the search is the index's.
  */
 import { type IndexedAttribute, indexedAttributes, type Level } from '../archive/records.ts';
-import { type MatchKey, matchKey } from '../dicom/matching.ts';
-import { dictionaryVr, keywordOf, parseTag } from '../dicom/tags.ts';
+import { parseOffset } from '../dicom/date-time.ts';
+import { combineDateTime, fuzzyNameKey, type MatchKey, matchKey } from '../dicom/matching.ts';
+import { dictionaryVr, keywordOf, parseTag, Tag, tagKey } from '../dicom/tags.ts';
 import { isUid } from '../dicom/uid.ts';
 import { ArchiveError } from '../errors.ts';
 
@@ -29,15 +30,32 @@ const depthOf: Readonly<Record<Level, number>> = { study: 0, series: 1, instance
 const indexed: ReadonlyMap<number, IndexedAttribute> = new Map(indexedAttributes.map((entry) => [entry.tag, entry]));
 
 /** Derived attributes that can be matched although no instance has them (PS3.4 §C.3.4). */
-const modalitiesInStudy = 0x00080061;
-const sopClassesInStudy = 0x00080062;
-const derived: ReadonlySet<number> = new Set([modalitiesInStudy, sopClassesInStudy]);
+const derived: ReadonlySet<number> = new Set([Tag.ModalitiesInStudy, Tag.SOPClassesInStudy]);
 
-/** Parameters that are not attributes. `accept` is negotiation's (accept.ts). */
+/** What matches have beside indexed attributes, from which level on. */
+const alsoReturned: ReadonlyMap<number, Level> = new Map<number, Level>([
+  [Tag.SpecificCharacterSet, 'study'],
+  [Tag.InstanceAvailability, 'study'],
+  [Tag.RetrieveURL, 'study'],
+  [Tag.ModalitiesInStudy, 'study'],
+  [Tag.SOPClassesInStudy, 'study'],
+  [Tag.NumberOfStudyRelatedSeries, 'study'],
+  [Tag.NumberOfStudyRelatedInstances, 'study'],
+  [Tag.NumberOfSeriesRelatedInstances, 'series'],
+  // Available Transfer Syntax UID (0008,3002).
+  [0x00083002, 'instance'],
+]);
+
+/**
+ * Parameters that are not attributes. `accept` is negotiation's (accept.ts). Matching of empty values and of several is always on: a
+ * key says by itself whether it wants that.
+ */
 const reserved: ReadonlySet<string> = new Set([
   'limit',
   'offset',
   'fuzzymatching',
+  'emptyvaluematching',
+  'multiplevaluematching',
   'includefield',
   'accept',
   'charset',
@@ -45,13 +63,14 @@ const reserved: ReadonlySet<string> = new Set([
 
 /**
  * Reads the query of a search at `level`. A key that this archive does not match is left out of `keys` and named in
- * `warnings`. Error `bad-request` for what is malformed: numbers, dates, UIDs, fuzzymatching.
+ * `warnings`. Error `bad-request` for what is malformed: numbers, dates, UIDs, time zones, fuzzymatching.
  */
 export function parseSearch(query: URLSearchParams, level: Level, limits: PageLimits): SearchParameters {
   const keys: MatchKey[] = [];
   const included = new Set<number>();
-  const warnings: string[] = [];
   const unsupported: string[] = [];
+  const isFuzzy = flag(query, 'fuzzymatching');
+  let zoneMinutes: number | undefined;
   for (const name of new Set(query.keys())) {
     if (reserved.has(name.toLowerCase())) continue;
     const path = attributePath(name);
@@ -62,36 +81,63 @@ export function parseSearch(query: URLSearchParams, level: Level, limits: PageLi
     }
     included.add(path[0]!);
     const text = joinValues(query.getAll(name), vr, path[0]!);
-    if (text !== '') keys.push(matchKey(path, vr, text));
+    if (text === '') continue;
+    if (path[0] === Tag.TimezoneOffsetFromUTC) zoneMinutes = zoneOf(text);
+    else keys.push(vr === 'PN' && isFuzzy ? fuzzyNameKey(path, text) : matchKey(path, vr, text));
   }
-  const includes = valuesOf(query, 'includefield')
-    .flatMap((value) => value.split(','))
-    .map((word) => word.trim())
-    .filter((word) => word !== '');
-  for (const word of includes) {
-    if (word.toLowerCase() === 'all') continue;
-    const path = attributePath(word);
-    if (path === undefined) unsupported.push(word);
-    else included.add(path[0]!);
+  const { fields, isAll, unknown, notReturned } = includedFields(query, level);
+  for (const tag of fields) included.add(tag);
+  // A range of dates with one of times is one range of moments (PS3.4 §C.2.2.2.5).
+  const combined = combineDateTime(keys, zoneMinutes);
+  const warnings: string[] = [];
+  const warnOf = (sentence: string, words: readonly string[]): void => {
+    if (words.length > 0) warnings.push(`${sentence}: ${words.slice(0, 20).map(harmless).join(', ')}`);
+  };
+  warnOf('The following parameters are not supported', [...unsupported, ...unknown]);
+  warnOf('The following attributes are not returned by a search at this level', notReturned);
+  if (combined.some(({ condition }) => condition.kind === 'fuzzy')) {
+    warnings.push(
+      'Person names were matched by their words in any order, as they begin or, in Latin letters, as they sound (Double Metaphone)',
+    );
   }
-  if (unsupported.length > 0) {
-    warnings.push(`The following parameters are not supported: ${unsupported.slice(0, 20).map(harmless).join(', ')}`);
-  }
-  if (isFuzzy(query)) {
-    warnings.push('The fuzzymatching parameter is not supported. Only literal matching has been performed.');
+  if (zoneMinutes !== undefined && combined.some(({ vr }) => vr === 'TM')) {
+    warnings.push('Times without a date were compared as they are written, whatever their time zone');
   }
   const asked = wholeNumber(query, 'limit') ?? limits.defaultLimit;
   if (asked > limits.maximumLimit) {
     warnings.push(`The limit is too large; at most ${limits.maximumLimit} results are returned at once.`);
   }
   return {
-    keys,
+    keys: combined,
     included,
-    includeAll: includes.some((word) => word.toLowerCase() === 'all'),
+    includeAll: isAll,
     limit: Math.min(asked, limits.maximumLimit),
     offset: wholeNumber(query, 'offset') ?? 0,
     warnings,
   };
+}
+
+function includedFields(query: URLSearchParams, level: Level) {
+  const words = valuesOf(query, 'includefield')
+    .flatMap((value) => value.split(','))
+    .map((word) => word.trim())
+    .filter((word) => word !== '');
+  const fields: number[] = [];
+  const unknown: string[] = [];
+  const notReturned: string[] = [];
+  for (const word of new Set(words)) {
+    if (word.toLowerCase() === 'all') continue;
+    const path = attributePath(word);
+    if (path === undefined) unknown.push(word);
+    else if (isReturned(path[0]!, level)) fields.push(path[0]!);
+    else notReturned.push(path.map(tagKey).join('.'));
+  }
+  return { fields, isAll: words.some((word) => word.toLowerCase() === 'all'), unknown, notReturned };
+}
+
+function isReturned(tag: number, level: Level): boolean {
+  const own = indexed.get(tag)?.level ?? alsoReturned.get(tag);
+  return own !== undefined && depthOf[own] <= depthOf[level];
 }
 
 /** `00100010`, `PatientName` or a path of them with dots through sequences (PS3.18 §8.3.4.1); undefined when a word is none. */
@@ -121,7 +167,7 @@ function matchableVr(path: readonly number[], level: Level): MatchKey['vr'] | un
 /** Lists of UIDs come with commas, backslashes or as repeated parameters; the index wants backslashes (PS3.4 §C.2.2.2.2). */
 function joinValues(values: readonly string[], vr: MatchKey['vr'], tag: number): string {
   const given = values.map((value) => value.trim()).filter((value) => value !== '');
-  const isList = vr === 'UI' || tag === modalitiesInStudy;
+  const isList = vr === 'UI' || tag === Tag.ModalitiesInStudy;
   const joined = given.map((value) => (isList ? value.replaceAll(/\s*,\s*/g, '\\') : value)).join('\\');
   if (vr === 'UI' && !joined.split('\\').every((value) => value === '' || isUid(value))) {
     throw new ArchiveError(
@@ -132,10 +178,20 @@ function joinValues(values: readonly string[], vr: MatchKey['vr'], tag: number):
   return joined;
 }
 
-function isFuzzy(query: URLSearchParams): boolean {
-  const text = valuesOf(query, 'fuzzymatching').at(-1)?.toLowerCase() ?? 'false';
+/** `+0100`; a plus sign that was not escaped has become a space. */
+function zoneOf(text: string): number {
+  const minutes = parseOffset(/^\d/.test(text) ? `+${text}` : text);
+  if (minutes !== undefined && Math.abs(minutes) <= 14 * 60) return minutes;
+  throw new ArchiveError(
+    'bad-request',
+    'A time zone is given as hours and minutes from UTC, such as -0500 or %2B0100.',
+  );
+}
+
+function flag(query: URLSearchParams, name: string): boolean {
+  const text = valuesOf(query, name).at(-1)?.toLowerCase() ?? 'false';
   if (text === 'true' || text === 'false' || text === '') return text === 'true';
-  throw new ArchiveError('bad-request', 'The parameter fuzzymatching is either true or false.');
+  throw new ArchiveError('bad-request', `The parameter ${name} is either true or false.`);
 }
 
 function wholeNumber(query: URLSearchParams, name: string): number | undefined {

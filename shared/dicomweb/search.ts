@@ -3,16 +3,21 @@
  * Tables 10.6.3-3 to 10.6.3-5. Stored attributes come from the index; availability and retrieve URLs are added here.
  */
 import type { Archive } from '../archive/ports.ts';
+import { placeOf } from '../archive/query.ts';
 import type { Level, SeriesRef, StudyRef } from '../archive/records.ts';
 import { dicomJsonText } from '../dicom/dicom-json.ts';
 import type { DicomJson, JsonElement } from '../dicom/dicom-json-model.ts';
-import { combineDateTime, type MatchKey, matchKey } from '../dicom/matching.ts';
+import { dicomXml } from '../dicom/dicom-xml.ts';
+import { type MatchKey, matchKey } from '../dicom/matching.ts';
 import { dictionaryVr, tagKey } from '../dicom/tags.ts';
-import { acceptOf, negotiate } from './accept.ts';
+import { acceptOf, negotiate, type Offer } from './accept.ts';
+import { streamOf } from './body.ts';
 import { chooseCoding, encodeBody } from './content-coding.ts';
 import type { Context } from './context.ts';
+import { multipartRelated, type Part } from './multipart.ts';
 import { malformedReference, refPath } from './references.ts';
 import { type PageLimits, parseSearch, type SearchParameters } from './search-parameters.ts';
+import { createSearchPlaces, listOf } from './search-places.ts';
 
 /** Across studies a client pages; within one study clients expect everything at once, so the bound is only a guard. */
 const acrossStudies: PageLimits = { defaultLimit: 100, maximumLimit: 1000 };
@@ -47,32 +52,73 @@ export interface SearchTarget {
   readonly within: StudyRef | SeriesRef | undefined;
 }
 
-/** 200 with a JSON array, empty when nothing matches. Errors: `bad-request`, `not-acceptable`. */
-export async function search(archive: Archive, context: Context, target: SearchTarget): Promise<Response> {
-  const { value: contentType } = negotiate(acceptOf(context.request, context.query), [
-    { type: 'application/dicom+json', form: 'single', value: 'application/dicom+json' },
-    { type: 'application/json', form: 'single', value: 'application/json' },
-  ]);
-  const parameters = parseSearch(context.query, target.level, target.within ? withinStudy : acrossStudies);
-  // A range of dates with one of times is one range of moments (PS3.4 §C.2.2.2.5).
-  const keys = combineDateTime([...scopeKeys(target.within), ...parameters.keys]);
-  const headers = new Headers({ 'content-type': contentType });
-  for (const text of parameters.warnings) addWarning(headers, context.baseUrl, text);
-  if (parameters.limit === 0) return new Response('[]', { headers });
-  const { level } = target;
-  const { limit, offset } = parameters;
-  const page = await archive.index.search(context.tenant, { level, keys, limit, offset });
-  const malformed = target.within && malformedReference(target.within);
-  if (malformed !== undefined && page.matches.length === 0) throw malformed;
-  if (page.more) addWarning(headers, context.baseUrl, 'There are additional results that can be requested');
-  if (page.incomplete !== undefined) addWarning(headers, context.baseUrl, page.incomplete);
-  const answers = page.matches.map((match) => answer(match, target, parameters, context.baseUrl));
+export type Search = (context: Context, target: SearchTarget) => Promise<Response>;
+
+/** Remembers where the pages ended that were read: see search-places.ts. */
+export function createSearch(archive: Archive): Search {
+  const places = createSearchPlaces();
+  return async (context, target) => {
+    const form = negotiate(acceptOf(context.request, context.query), offers).value;
+    const { level, within } = target;
+    const parameters = parseSearch(context.query, level, within ? withinStudy : acrossStudies);
+    const { limit, offset } = parameters;
+    const keys = [...scopeKeys(within), ...parameters.keys];
+    const headers = new Headers();
+    for (const text of parameters.warnings) addWarning(headers, context.baseUrl, text);
+    if (limit === 0) return response(form, [], context, headers);
+    const list = listOf(context.request, [context.tenant, level, keys]);
+    const query = { level, keys, limit, ...places.pageAt(list, offset) };
+    const page = await archive.index.search(context.tenant, query);
+    const malformed = within && malformedReference(within);
+    if (malformed !== undefined && page.matches.length === 0) throw malformed;
+    // Who has a full page asks for the next, also where nothing was behind it yet.
+    const isFull = page.matches.length === limit;
+    places.remember(list, offset, isFull ? page.matches.map((match) => placeOf(level, match)) : []);
+    if (page.more) addWarning(headers, context.baseUrl, moreSentence(page.remaining));
+    if (page.incomplete !== undefined) addWarning(headers, context.baseUrl, page.incomplete);
+    const answers = page.matches.map((match) => answer(match, target, parameters, context.baseUrl));
+    return response(form, answers, context, headers);
+  };
+}
+
+/** Of a number where it is known, as the standard has it. */
+const moreSentence = (remaining: number | undefined): string =>
+  `There are ${remaining === undefined ? '' : `${remaining} `}additional results that can be requested`;
+
+type Form = 'application/dicom+json' | 'application/json' | 'xml';
+
+const offers: readonly Offer<Form>[] = [
+  { type: 'application/dicom+json', form: 'single', value: 'application/dicom+json' },
+  { type: 'application/json', form: 'single', value: 'application/json' },
+  { type: 'application/dicom+xml', form: 'multipart', value: 'xml' },
+];
+
+/** One array, or a part for each match; a multipart body cannot be without parts, so that of nothing in XML there is no content. */
+function response(form: Form, answers: readonly DicomJson[], context: Context, headers: Headers): Response {
+  if (form === 'xml') {
+    if (answers.length === 0) return new Response(null, { status: 204, headers });
+    const { contentType, body } = multipartRelated('application/dicom+xml', xmlParts(answers));
+    headers.set('content-type', contentType);
+    return encoded(streamOf(body, context.log), context, headers);
+  }
   const text = `[${answers.map(dicomJsonText).join(',')}]`;
-  const coding =
-    text.length < smallestCompressedLength ? undefined : chooseCoding(context.request.headers.get('accept-encoding'));
-  if (coding === undefined) return new Response(text, { headers });
+  headers.set('content-type', form);
+  if (text.length < smallestCompressedLength) return new Response(text, { headers });
+  return encoded(new Blob([text]).stream(), context, headers);
+}
+
+function encoded(body: ReadableStream<Uint8Array>, { request }: Context, headers: Headers): Response {
+  const coding = chooseCoding(request.headers.get('accept-encoding'));
+  if (coding === undefined) return new Response(body, { headers });
   headers.set('content-encoding', coding);
-  return new Response(encodeBody(new Blob([text]).stream(), coding), { headers });
+  return new Response(encodeBody(body, coding), { headers });
+}
+
+function* xmlParts(answers: readonly DicomJson[]): Generator<Part> {
+  const encoder = new TextEncoder();
+  for (const found of answers) {
+    yield { headers: { 'Content-Type': 'application/dicom+xml' }, body: encoder.encode(dicomXml(found)) };
+  }
 }
 
 /** Warning 299 (RFC 7234 §5.5); the agent is the service's own URL. A header field holds ASCII only. */
@@ -96,6 +142,8 @@ function answer(match: DicomJson, target: SearchTarget, parameters: SearchParame
   // A client that goes on to retrieve needs the whole reference, whatever it searched within.
   for (const tag of [0x0020000d, 0x0020000e]) copy(match, found, tag, false);
   for (const tag of parameters.included) copy(match, found, tag, false);
+  // Of a study without any it is left out: OHIF shows no study at all when one of them has it empty.
+  if (found['00080061']?.Value === undefined) delete found['00080061'];
   found['00080005'] = { vr: 'CS', Value: ['ISO_IR 192'] };
   found['00081190'] = { vr: 'UR', Value: [retrieveUrl(match, target.level, baseUrl)] };
   return found;

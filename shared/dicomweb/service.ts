@@ -19,12 +19,13 @@ import { type Eraser, erase, goneIfDeleted } from './erase.ts';
 import { retrieveFrames } from './frames.ts';
 import { createManifests, type InspectEntry } from './manifests.ts';
 import { retrieveMetadata } from './metadata.ts';
+import { createMetadataParser } from './parsed-metadata.ts';
 import type { Render } from './pictures.ts';
 import { logFieldsOf } from './references.ts';
 import { retrieveRendered } from './rendered.ts';
 import { retrieveInstances } from './retrieve.ts';
 import { findRoute, methodsOf, partOfKind, type Resource, type ServicePart } from './routes.ts';
-import { search } from './search.ts';
+import { createSearch } from './search.ts';
 import { createStore } from './store.ts';
 import { retrieveThumbnail } from './thumbnails.ts';
 import { retrieveByUri } from './wado-uri.ts';
@@ -153,7 +154,8 @@ function createHandler(settings: DicomwebOptions, offered: ReadonlySet<ServicePa
   const { archive, render, manifestCacheBytes = 64 * MIB, inspectEntry } = settings;
   const manifests = createManifests(archive.packs, manifestCacheBytes, inspectEntry);
   const frameBudget = createByteBudget(renderedAtOnceBytes, maximumWaitingPictures);
-  const options = { archive, manifests, render, frameBudget };
+  const options = { archive, manifests, render, frameBudget, parseMetadata: createMetadataParser() };
+  const search = createSearch(archive);
   const { eraser, allowedOrigins = [] } = settings;
   const { receiver, findable, maximumStoreParts: maximumParts = defaultMaximumStoreParts } = settings;
   const store = receiver && createStore({ receiver, findable, maximumParts });
@@ -164,7 +166,7 @@ function createHandler(settings: DicomwebOptions, offered: ReadonlySet<ServicePa
       case 'openapi':
         return describeOpenApi(context, offered);
       case 'search':
-        return search(archive, context, resource);
+        return search(context, resource);
       case 'store':
         if (store === undefined) throw noResource();
         return store(context, resource.within);

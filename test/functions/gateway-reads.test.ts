@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createGatewayService } from '#functions/gateway/service.ts';
 import { keyPartOf } from '#shared/archive/keys.ts';
-import { combineDateTime, matchKey } from '#shared/dicom/matching.ts';
+import { combineDateTime, fuzzyNameKey, matchKey } from '#shared/dicom/matching.ts';
 import {
   holdingsResponse,
   instancesResponse,
@@ -198,13 +198,17 @@ describe('a key on the wire', () => {
     const times = fc.constantFrom('1015', '10-12', '-235959', '101530.5-', '');
     const text = fc.stringMatching(/^[A-Za-z0-9*?\\^=ÄÖ山 .]{0,20}$/);
     fc.assert(
-      fc.property(dates, times, text, text, (date, time, name, id) => {
-        const keys = combineDateTime([
-          matchKey([0x00080020], 'DA', date),
-          matchKey([0x00080030], 'TM', time),
-          matchKey([0x00100010], 'PN', name),
-          matchKey([0x00400275, 0x00401001], 'SH', id),
-        ]);
+      fc.property(dates, times, text, text, fc.constantFrom(undefined, 0, -330), (date, time, name, id, zone) => {
+        const keys = combineDateTime(
+          [
+            matchKey([0x00080020], 'DA', date),
+            matchKey([0x00080030], 'TM', time),
+            matchKey([0x00100010], 'PN', name),
+            fuzzyNameKey([0x00080090], name),
+            matchKey([0x00400275, 0x00401001], 'SH', id),
+          ],
+          zone,
+        );
         const wire = JSON.parse(JSON.stringify(keys.map(keyToWire)));
         expect(
           wire

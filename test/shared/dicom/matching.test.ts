@@ -289,6 +289,49 @@ describe('dates and times together', () => {
     expect(dateRange(key!)).toEqual({ from: '20240101', to: '20240103' });
   });
 
+  describe('in a time zone', () => {
+    const inZone = (offset: number, date: string, time: string, attributes: DicomJson, zone?: string): boolean =>
+      compileMatch(combineDateTime(keys(date, time), offset))({
+        ...attributes,
+        ...(zone !== undefined && { '00080201': { vr: 'SH', Value: [zone] } }),
+      });
+
+    it('a date is a day there', () => {
+      // Half past eleven in the evening in London is the next day in Tokyo.
+      expect(inZone(540, '20240102', '', study('20240101', '2330'), '+0000')).toBe(true);
+      expect(inZone(540, '20240101', '', study('20240101', '2330'), '+0000')).toBe(false);
+      expect(inZone(540, '-20240101', '', study('20240101', '1459'), '+0000')).toBe(true);
+      expect(inZone(540, '20240102-', '', study('20240101', '1500'), '+0000')).toBe(true);
+    });
+
+    it('a range of times is one of moments', () => {
+      expect(inZone(60, '20240101', '1000-1100', study('20240101', '0930'), '+0000')).toBe(true);
+      expect(inZone(60, '20240101', '1000-1100', study('20240101', '1030'), '+0000')).toBe(false);
+      expect(inZone(-300, '20231231-20240101', '2000-0100', study('20240101', '0200'), '+0100')).toBe(true);
+    });
+
+    it('what does not say its zone is taken to be of the same', () => {
+      expect(inZone(540, '20240101', '', study('20240101', '2330'))).toBe(true);
+      expect(inZone(540, '20240102', '', study('20240101', '2330'))).toBe(false);
+    });
+
+    it('people are born on a day', () => {
+      const born = [matchKey([0x00100030], 'DA', '19700101')];
+      expect(combineDateTime(born, 540)).toEqual(born);
+    });
+
+    it('a planner is told of every date that may be meant', () => {
+      const [key] = combineDateTime(keys('20240101', ''), 840);
+      const { from = '', to = '' } = dateRange(key!) ?? {};
+      expect([from <= '20231231', to >= '20240102', from >= '20231230', to <= '20240103']).toEqual([
+        true,
+        true,
+        true,
+        true,
+      ]);
+    });
+  });
+
   it('combine within one item of a sequence', () => {
     const step = 0x00400100;
     const combined = combineDateTime([

@@ -45,12 +45,21 @@ describe('parseSearch', () => {
     expect([...included]).toEqual([0x00081030]);
   });
 
-  it('takes includefield repeated, with commas, escaped commas and all (OHIF)', () => {
-    expect([...parse('includefield=00081030%2C00080060&includefield=PatientAge').included]).toEqual([
-      0x00081030, 0x00080060, 0x00101010,
-    ]);
+  it('takes includefield repeated, with commas, escaped commas, paths and all (OHIF)', () => {
+    const fields = 'includefield=00081030%2C00080060&includefield=PatientAge,ProcedureCodeSequence.CodeValue';
+    expect([...parse(fields, 'series').included]).toEqual([0x00081030, 0x00080060, 0x00101010, 0x00081032]);
+    expect(parse(fields, 'series').warnings).toEqual([]);
     expect(parse('includefield=ALL').includeAll).toBe(true);
     expect(parse('includefield=all').warnings).toEqual([]);
+  });
+
+  it('names what it knows and does not return, and what it does not know', () => {
+    const { warnings, included } = parse('includefield=00081030,00080060,PixelSpacing,Nonsense,RetrieveURL,00201206');
+    expect(warnings).toEqual([
+      'The following parameters are not supported: Nonsense',
+      'The following attributes are not returned by a search at this level: 00080060, 00280030',
+    ]);
+    expect([...included]).toEqual([0x00081030, 0x00081190, 0x00201206]);
   });
 
   it('warns about what it does not know or cannot match at the level, in words without the client’s special characters', () => {
@@ -61,12 +70,52 @@ describe('parseSearch', () => {
     ]);
   });
 
-  it('says that names are matched literally when fuzzy matching is asked for', () => {
-    expect(parse('fuzzymatching=true').warnings).toEqual([
-      'The fuzzymatching parameter is not supported. Only literal matching has been performed.',
-    ]);
-    expect(parse('fuzzymatching=false').warnings).toEqual([]);
+  it('says what fuzzy matching was, where it was any', () => {
+    const { keys, warnings } = parse('fuzzymatching=true&PatientName=Smith&ReferringPhysicianName=*x*&PatientID=P');
+    expect(keys.map(({ condition }) => condition.kind)).toEqual(['fuzzy', 'fuzzy', 'values']);
+    expect(warnings).toEqual([expect.stringMatching(/^Person names were matched by their words .* as they sound/)]);
+    expect(parse('fuzzymatching=true&PatientID=P').warnings).toEqual([]);
+    expect(parse('FuzzyMatching=false&PatientName=Smith').keys[0]?.condition.kind).toBe('names');
     expect(() => parse('fuzzymatching=maybe')).toThrow(/either true or false/);
+  });
+
+  it('takes a time zone for what dates and times mean, and never as a key (Orthanc 5639)', () => {
+    for (const zone of ['%2B0900', '+0900', '0900']) {
+      const { keys, included, warnings } = parse(`StudyDate=20240101&TimezoneOffsetFromUTC=${zone}`);
+      expect(keys.map(({ condition }) => condition)).toEqual([
+        {
+          kind: 'combined',
+          timeTag: 0x00080030,
+          from: '20240101000000.000000',
+          to: '20240101235959.999999',
+          offsetMinutes: 540,
+        },
+      ]);
+      expect([...included]).toEqual([0x00080020, 0x00080201]);
+      expect(warnings).toEqual([]);
+    }
+    expect(parse('StudyDate=20240101-&StudyTime=10-&00080201=-0500').keys).toHaveLength(1);
+    expect(parse('StudyTime=10-12&00080201=-0500').warnings).toEqual([
+      'Times without a date were compared as they are written, whatever their time zone',
+    ]);
+    expect(() => parse('TimezoneOffsetFromUTC=CET')).toThrow(/-0500 or %2B0100/);
+    expect(() => parse('TimezoneOffsetFromUTC=%2B9900')).toThrow(/-0500 or %2B0100/);
+  });
+
+  it('does not call parameters of the standard unknown', () => {
+    expect(
+      parse('emptyvaluematching=true&multiplevaluematching=true&accept=application/json&charset=utf-8').warnings,
+    ).toEqual([]);
+  });
+
+  it('refuses wild cards where the standard has none, in dates, times and UIDs', () => {
+    for (const query of ['StudyDate=2024*', 'StudyTime=1?', 'StudyInstanceUID=1.2.*']) {
+      expect(() => parse(query)).toThrow(expect.objectContaining({ code: 'bad-request' }));
+    }
+  });
+
+  it('matches empty values', () => {
+    expect(parse('AccessionNumber=%22%22').keys[0]?.condition).toEqual({ kind: 'empty' });
   });
 
   it('bounds the page and says so', () => {

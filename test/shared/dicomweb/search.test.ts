@@ -4,10 +4,12 @@
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
+import { readDicomXml } from '#shared/dicom/dicom-xml-reader.ts';
 import type { Service } from '#shared/dicomweb/service.ts';
 import { type ArchiveFixture, makeArchive } from '#test/support/archive-fixture.ts';
 import { freshUid, makeInstance } from '#test/support/dicom-factory.ts';
 import { ask, base, origin, problemOf, serviceOver } from './ask.ts';
+import { partsOf } from './read-multipart.ts';
 
 const [head, chest, japanese] = [freshUid(), freshUid(), freshUid()];
 const headCt = freshUid();
@@ -145,16 +147,15 @@ describe('searching studies', () => {
 
   it('says that more can be had', async () => {
     const response = await ask(service, '/studies?limit=2');
-    expect(response.headers.get('warning')).toBe(`299 ${base}: "There are additional results that can be requested"`);
+    expect(response.headers.get('warning')).toBe(`299 ${base}: "There are 1 additional results that can be requested"`);
     expect((await ask(service, '/studies?limit=3')).headers.get('warning')).toBeNull();
   });
 
-  it('warns about fuzzy matching and unknown keys, and goes on', async () => {
-    const response = await ask(service, '/studies?fuzzymatching=true&Unheard=1');
+  it('matches fuzzily, says how, warns of unknown keys, and goes on', async () => {
+    const response = await ask(service, '/studies?fuzzymatching=true&PatientName=aenne%20mayer&Unheard=1');
     expect(response.status).toBe(200);
-    expect(response.headers.get('warning')).toContain(
-      'The fuzzymatching parameter is not supported. Only literal matching has been performed.',
-    );
+    expect(((await response.clone().json()) as DicomJson[]).map((study) => study['0020000D']?.Value)).toEqual([[head]]);
+    expect(response.headers.get('warning')).toContain('as they sound (Double Metaphone)');
     expect(response.headers.get('warning')).toContain('The following parameters are not supported: Unheard');
   });
 
@@ -178,7 +179,7 @@ describe('searching studies', () => {
     await many.close();
   });
 
-  it('answers what OHIF asks', async () => {
+  it('answers what OHIF asks: limit=101&offset=0, includefield with escaped commas, PatientName=*x*', async () => {
     const found = await find(
       '/studies?limit=101&offset=0&fuzzymatching=false&includefield=00081030%2C00080060&PatientName=*ei*',
       { accept: 'application/dicom+json' },
@@ -195,13 +196,22 @@ describe('searching studies', () => {
     },
   );
 
-  it('gives application/json to whoever asks for it, and 406 for XML', async () => {
+  it('gives application/json or XML to whoever asks for it, and 406 for other things', async () => {
     const json = await ask(service, '/studies', { accept: 'application/json' });
     expect(json.headers.get('content-type')).toBe('application/json');
     const any = await ask(service, '/studies');
     expect(any.headers.get('content-type')).toBe('application/dicom+json');
-    const xml = await ask(service, '/studies', { accept: 'multipart/related; type="application/dicom+xml"' });
-    expect([xml.status, (await problemOf(xml)).code]).toEqual([406, 'not-acceptable']);
+    const accept = 'multipart/related; type="application/dicom+xml"';
+    const xml = await ask(service, '/studies?PatientName=*', { accept });
+    expect(xml.headers.get('content-type')).toMatch(/^multipart\/related; type="application\/dicom\+xml"; boundary=/);
+    const parts = await partsOf(xml);
+    expect(parts.map(({ headers }) => headers['content-type'])).toEqual(Array(3).fill('application/dicom+xml'));
+    const read = parts.map(({ body }) => readDicomXml(body.toString(), { maximumElements: 1_000 }));
+    expect(read).toEqual(await find('/studies?PatientName=*'));
+    const nothing = await ask(service, '/studies?PatientID=nobody', { accept });
+    expect([nothing.status, await nothing.text()]).toEqual([204, '']);
+    const other = await ask(service, '/studies', { accept: 'text/csv' });
+    expect([other.status, (await problemOf(other)).code]).toEqual([406, 'not-acceptable']);
   });
 
   it('builds retrieve URLs on what the proxy says, its port and prefix included', async () => {
