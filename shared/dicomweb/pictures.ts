@@ -16,6 +16,7 @@ import { bulkPathOf, readBulk } from './bulkdata.ts';
 import type { ByteBudget } from './byte-budget.ts';
 import { type FrameSource, openFrames } from './frame-source.ts';
 import type { Manifests } from './manifests.ts';
+import type { ParseMetadata } from './parsed-metadata.ts';
 import { type RenderParameters, viewportFor } from './render-parameters.ts';
 
 /** One frame to one picture; RenderPool's `render`. */
@@ -27,6 +28,7 @@ export interface RenderOptions {
   readonly render: Render;
   /** For the frames that are being rendered or wait for it: whatever the queue is, memory is not it. */
   readonly frameBudget: ByteBudget;
+  readonly parseMetadata: ParseMetadata;
 }
 
 export interface Pictures {
@@ -51,13 +53,13 @@ const defaultFrameTimeMs = 100;
 
 /** Errors: `cannot-render`, `not-found` without frames. */
 export async function openPictures(
-  { archive, render, frameBudget }: RenderOptions,
+  { archive, render, frameBudget, parseMetadata }: RenderOptions,
   record: EntryRecord,
   entry: ManifestEntry,
   parameters: RenderParameters,
 ): Promise<Pictures> {
   const frames = openFrames(archive.packs, record, entry);
-  const metadata = JSON.parse(entry.metadata) as DicomJson;
+  const metadata = parseMetadata(entry);
   const bulk = new Map<string, Uint8Array>();
   for (const uri of bulkNeededForRendering(metadata)) {
     bulk.set(uri, await readBulk(archive.packs, record, entry, bulkPathOf(uri)));

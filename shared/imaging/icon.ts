@@ -77,7 +77,7 @@ function drawShape(shape: IconShape, set: Set): void {
     for (let x = 60; x < 140; x++) {
       const beat = (x - 60) % 40;
       const height = beat < 14 ? 0 : beat < 18 ? -(beat - 14) * 7 : beat < 26 ? -28 + (beat - 18) * 6 : beat < 30 ? 20 - (beat - 26) * 5 : 0; // biome-ignore format: a curve
-      for (let y = 0; y < 4; y++) for (let dx = 0; dx < 2; dx++) set(x + dx, 92 + height + y, INK);
+      for (let y = 0; y < 8; y++) for (let dx = 0; dx < 2; dx++) set(x + dx, 90 + height + y, INK);
     }
   } else if (shape === 'picture') {
     for (let y = 66; y < 114; y++) {
