@@ -53,6 +53,8 @@ export class Batch implements InstanceBatch, Occupant {
   readonly #isNew = new Map<string, Promise<boolean>>();
   readonly #sinks = new Set<SpooledInstance>();
   #order: Promise<unknown> = Promise.resolve();
+  /** Whether an instance that is complete is about to be in a pack. */
+  #isPlacing = false;
   #isEnded = false;
   #refusal: unknown;
 
@@ -60,6 +62,10 @@ export class Batch implements InstanceBatch, Occupant {
     this.#ground = ground;
     this.#files = new ScratchFiles(ground.scratch);
     ground.scratch.enter(this);
+  }
+
+  get instancesArriving(): number {
+    return [...this.#sinks].filter((sink) => sink.isArriving).length;
   }
 
   begin(incoming: IncomingInstance): InstanceSink {
@@ -84,10 +90,9 @@ export class Batch implements InstanceBatch, Occupant {
   }
 
   end(): void {
-    if (this.#isEnded) return;
-    this.#isEnded = true;
     // Behind those that are committed and not placed yet.
     void this.#inOrder(async () => {
+      this.#isEnded = true;
       this.relieve();
       this.#files.end();
       this.#checkEnd();
@@ -103,8 +108,9 @@ export class Batch implements InstanceBatch, Occupant {
   relieve(): boolean {
     const packs = [...this.#open.values()];
     this.#open.clear();
+    this.#files.change();
     for (const pack of packs) this.#ground.archive(pack);
-    return packs.length > 0;
+    return packs.length > 0 || this.#isPlacing;
   }
 
   #inOrder<T>(work: () => Promise<T>): Promise<T> {
@@ -124,7 +130,18 @@ export class Batch implements InstanceBatch, Occupant {
     return (await isNew) ? [] : this.#ground.versions(ref);
   }
 
-  #place(instance: Spooled, known: readonly InstanceRecord[]): { readonly outcome: Promise<Outcome> } {
+  async #place(instance: Spooled, known: Promise<readonly InstanceRecord[]>): Promise<{ outcome: Promise<Outcome> }> {
+    this.#isPlacing = true;
+    try {
+      return this.#placeBeside(instance, await known);
+    } finally {
+      this.#isPlacing = false;
+      // Somebody waits for room, or this came late.
+      if (this.#ground.scratch.isWanted || this.#isEnded) this.relieve();
+    }
+  }
+
+  #placeBeside(instance: Spooled, known: readonly InstanceRecord[]): { outcome: Promise<Outcome> } {
     const { ref, digest } = instance;
     const key = `${seriesKey(ref)}\n${ref.sopInstanceUid}`;
     const before = this.#placed.get(key) ?? [];
@@ -142,11 +159,14 @@ export class Batch implements InstanceBatch, Occupant {
     );
     const pack = this.#packFor(instance, after);
     const at = pack.add(instance);
-    const outcome = pack.outcomes.then((outcomes) => outcomes[at]!);
+    // Whichever of them is archived first: this one came later.
+    const isRival = before.length > 0 || known.length > 0;
+    const outcome = pack.outcomes.then((outcomes): Outcome => {
+      const own = outcomes[at]!;
+      return own.kind === 'stored' && isRival ? { ...own, kind: 'conflict' } : own;
+    });
     this.#placed.set(key, [...before, { digest, packId: pack.ref.packId, outcome }]);
     if (this.#open.get(seriesKey(ref)) !== pack) this.#ground.archive(pack);
-    // A commit that came late.
-    if (this.#isEnded) this.relieve();
     return { outcome };
   }
 

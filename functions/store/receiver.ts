@@ -34,6 +34,7 @@ export interface ClosableBatchReceiver extends BatchReceiver {
   readonly scratchUsedBytes: number;
   /** Requests that have not ended. */
   readonly batches: number;
+  readonly instancesArriving: number;
   /** Refuses what is not complete and resolves when what is complete is archived, or could not be. */
   close(): Promise<void>;
 }
@@ -83,6 +84,9 @@ export async function createBatchReceiver(options: BatchReceiverOptions): Promis
     },
     get batches() {
       return batches.size;
+    },
+    get instancesArriving() {
+      return [...batches].reduce((sum, batch) => sum + batch.instancesArriving, 0);
     },
     batch(tenant) {
       const batch = new Batch({

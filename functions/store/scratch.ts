@@ -7,13 +7,14 @@ import { type FileHandle, mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ArchiveError } from '#shared/errors.ts';
 
-/** A file that has reached this length gets no further instance: its room is free when the last one in it is archived. */
+/** A file of this length, or of so small a part of all room, gets no further instance: its room is free when the last in it is archived. */
 const FILE_BYTES = 64 * 1024 * 1024;
+const FILE_PART = 1 / 16;
 const READ_BYTES = 256 * 1024;
 
 /** Whose instances take room. */
 export interface Occupant {
-  /** Begins to archive what is complete; false when there is nothing. */
+  /** Begins to archive what is complete; false when there is nothing, and nothing is about to be. */
   relieve(): boolean;
 }
 
@@ -41,6 +42,11 @@ export class Scratch {
 
   get usedBytes(): number {
     return this.#usedBytes;
+  }
+
+  /** Whether somebody waits for room. */
+  get isWanted(): boolean {
+    return this.#waiting.length > 0;
   }
 
   newPath(): string {
@@ -107,27 +113,45 @@ export class ScratchFiles {
   /** Nobody writes to it. */
   #free: ScratchFile | undefined;
   #isEnded = false;
+  #written: Promise<void> = Promise.resolve();
 
   constructor(scratch: Scratch) {
     this.#scratch = scratch;
+  }
+
+  /** Resolves when all that was given to be written is, or could not be: who begins the next before that piles up memory. */
+  get written(): Promise<void> {
+    return this.#written;
   }
 
   /** Room for one instance. */
   begin(): ScratchRange {
     const file = this.#free ?? new ScratchFile(this.#scratch);
     this.#free = undefined;
-    return new ScratchRange(file, () => this.#giveBack(file));
+    return new ScratchRange(file, this);
+  }
+
+  /** The next instance begins a file of its own: what is in the one before can go without it. */
+  change(): void {
+    this.#free?.release();
+    this.#free = undefined;
   }
 
   /** No more will begin: a file goes when the last instance in it is released. */
   end(): void {
     this.#isEnded = true;
-    this.#free?.release();
-    this.#free = undefined;
+    this.change();
   }
 
-  #giveBack(file: ScratchFile): void {
-    if (this.#isEnded || this.#free !== undefined || file.lengthBytes >= FILE_BYTES) file.release();
+  /** Of a range. */
+  writing(written: Promise<void>): void {
+    this.#written = written.catch(() => {});
+  }
+
+  /** Of a range to which nothing more will be written. */
+  giveBack(file: ScratchFile): void {
+    const isFull = file.lengthBytes >= Math.min(FILE_BYTES, this.#scratch.limitBytes * FILE_PART);
+    if (this.#isEnded || this.#free !== undefined || isFull) file.release();
     else this.#free = file;
   }
 }
@@ -137,16 +161,15 @@ export class ScratchRange {
   lengthBytes = 0;
   readonly #file: ScratchFile;
   readonly #offsetBytes: number;
-  readonly #ended: () => void;
+  readonly #files: ScratchFiles;
   #written: Promise<void> = Promise.resolve();
   #isEnded = false;
   #isReleased = false;
 
-  /** @param ended somebody else may write to the file */
-  constructor(file: ScratchFile, ended: () => void) {
+  constructor(file: ScratchFile, files: ScratchFiles) {
     this.#file = file;
+    this.#files = files;
     this.#offsetBytes = file.lengthBytes;
-    this.#ended = ended;
     file.use();
   }
 
@@ -160,7 +183,7 @@ export class ScratchRange {
       if (isTooLong) throw tooLong(this.#file.limitBytes);
       return this.#file.write(buffers, at, lengthBytes);
     });
-    this.#written.catch(() => {});
+    this.#files.writing(this.#written);
     return this.#written;
   }
 
@@ -168,7 +191,7 @@ export class ScratchRange {
   end(): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
-    this.#ended();
+    this.#files.giveBack(this.#file);
   }
 
   /** Its bytes, in pieces. Errors: `unavailable`. */

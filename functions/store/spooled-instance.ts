@@ -30,8 +30,8 @@ export interface SpoolGround {
   versions(ref: InstanceRef): Promise<readonly InstanceRecord[]>;
   /** Runs the work when that of the instances before has ended. */
   inOrder<T>(work: () => Promise<T>): Promise<T>;
-  /** Takes over the range, and releases it. */
-  place(instance: Spooled, known: readonly InstanceRecord[]): { readonly outcome: Promise<Outcome> };
+  /** Takes over the range, and releases it. Rejects where `known` does. */
+  place(instance: Spooled, known: Promise<readonly InstanceRecord[]>): Promise<{ readonly outcome: Promise<Outcome> }>;
   ended(sink: SpooledInstance): void;
 }
 
@@ -84,6 +84,8 @@ export class SpooledInstance implements InstanceSink {
   #heldBytes = 0;
   #range: ScratchRange | undefined;
   #writing: Promise<void> = Promise.resolve();
+  /** What was written before it began. */
+  #before: Promise<void> | undefined;
   #identity: Identity | undefined;
   #known: Promise<readonly InstanceRecord[]> | undefined;
   #tolerated: readonly string[] = [];
@@ -91,8 +93,13 @@ export class SpooledInstance implements InstanceSink {
   constructor(ground: SpoolGround, incoming: IncomingInstance) {
     this.#ground = ground;
     this.#incoming = incoming;
+    this.#before = ground.files.written;
     this.#reader = new InstanceReader({ transferSyntaxUid: incoming.transferSyntaxUid });
     this.#try(() => this.#findPrefix(incoming.sopClassUid, incoming.sopInstanceUid));
+  }
+
+  get isArriving(): boolean {
+    return this.#state === 'arriving';
   }
 
   write(bytes: Uint8Array): void | Promise<void> {
@@ -103,7 +110,10 @@ export class SpooledInstance implements InstanceSink {
         this.#absorb(bytes);
       } else this.#collect(bytes);
     });
-    if (this.#prefix !== undefined && this.#heldBytes >= WRITE_BYTES) return this.#flush();
+    const before = this.#before;
+    this.#before = undefined;
+    const flushed = this.#prefix !== undefined && this.#heldBytes >= WRITE_BYTES ? this.#flush() : undefined;
+    return before === undefined || flushed === undefined ? (before ?? flushed) : before.then(() => flushed);
   }
 
   async commit(): Promise<Outcome> {
@@ -111,7 +121,7 @@ export class SpooledInstance implements InstanceSink {
       const instance = this.#complete();
       const placed = await this.#ground.inOrder(async () => {
         await this.#writing;
-        return this.#ground.place(instance, (await this.#known) ?? []);
+        return this.#ground.place(instance, this.#known ?? Promise.resolve([]));
       });
       return withTolerated(await placed.outcome, this.#tolerated);
     } catch (error) {

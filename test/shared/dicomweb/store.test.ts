@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { InstanceReceiver } from '#shared/archive/outcome.ts';
 import type { Service } from '#shared/dicomweb/service.ts';
-import { freshUid, type MadeInstance, makeInstance } from '#test/support/dicom-factory.ts';
+import { freshUid, type InstanceOptions, type MadeInstance, makeInstance } from '#test/support/dicom-factory.ts';
 import { rival, send, TENANT } from '../../edge-gateway/cache/receiving.ts';
 import { ask, base, bytesOf } from './ask.ts';
 import { partsOf } from './read-multipart.ts';
@@ -125,7 +125,7 @@ describe.each(storingPlaces)('at $place:', ({ start }) => {
       await expectStored(made);
     });
 
-    it('again is 200 and stores nothing', async () => {
+    it('again is 200 and stores nothing (medplum#10154, healthcare-dicom-dicomweb-adapter#54, #138)', async () => {
       const made = makeInstance();
       const first = await store([made.file, made.file]);
       expect([first.status, first.stored]).toEqual([200, [storedItem(made), storedItem(made)]]);
@@ -252,9 +252,70 @@ describe.each(storingPlaces)('at $place:', ({ start }) => {
       },
     );
 
-    it('may leave patient and study away', async () => {
+    it('may leave patient and study away, and hears what stands for the study', async () => {
       const one = makeInstance({ without: [0x00100010, 0x00100020, 0x0020000d, 0x0020000e] });
-      expect(await store([one.file])).toMatchObject({ status: 200, failed: [] });
+      const answer = await store([one.file]);
+      expect(answer).toMatchObject({ status: 200, failed: [] });
+      expect(answer.warning).toContain('no Study Instance UID');
+      // To send it again does no harm either.
+      expect(await store([one.file])).toMatchObject({ status: 200, stored: answer.stored });
+    });
+
+    it.each<[string, InstanceOptions]>([
+      ['no value for Patient ID, which may be empty (dicom-server#3235, DICOMcloud#108)', { patientId: '' }],
+      [
+        'dates, codes and numbers that are none (dicom-server: the reason for its v2)',
+        {
+          extra: [
+            { tag: 0x00080020, vr: 'DA', value: '2024-01-31' },
+            { tag: 0x00080030, vr: 'TM', value: 'about noon' },
+            { tag: 0x00080060, vr: 'CS', value: 'computed tomography, more or less' },
+            { tag: 0x00100010, vr: 'PN', value: 'A^B^C^D^E^F^G' },
+            { tag: 0x00200013, vr: 'IS', value: 'one' },
+          ],
+        },
+      ],
+      [
+        'text that is padded with spaces and NULs',
+        {
+          extra: [
+            { tag: 0x00100020, vr: 'LO', value: ' P1 \0\0' },
+            { tag: 0x00080060, vr: 'CS', value: 'CT\0\0' },
+          ],
+        },
+      ],
+      [
+        'attributes left out that its SOP Class demands (Type 1)',
+        { without: [0x00080008, 0x00080060, 0x00200010, 0x00280010, 0x00280100, 0x00200013] },
+      ],
+      ['a private SOP Class', { sopClassUid: '1.2.826.0.1.3680043.10.1462.77', pixels: 'none' }],
+    ])('may send %s', async (_, options) => {
+      const one = makeInstance(options);
+      expect(await store([one.file])).toMatchObject({ status: 200, stored: [storedItem(one)], failed: [] });
+      await expectStored(one);
+    });
+
+    it.each(['\0', ' ', '\0\0 '])('may pad UIDs with %j, and finds them without', async (padding) => {
+      const one = made();
+      const padded = makeInstance({
+        rows: 8,
+        columns: 8,
+        studyInstanceUid: one.ref.studyInstanceUid + padding,
+        seriesInstanceUid: one.ref.seriesInstanceUid + padding,
+        sopInstanceUid: one.ref.sopInstanceUid + padding,
+      });
+      expect((await store([padded.file], `/studies/${one.ref.studyInstanceUid}`)).stored).toEqual([storedItem(one)]);
+      expect(await at.archive.index.getInstance(TENANT, one.ref)).toMatchObject({ digest: padded.digest });
+    });
+
+    it('hears in a Warning what is wrong with what is stored as it is, and no patient in it', async () => {
+      const one = makeInstance({ patientName: 'Doe^Jane', pixels: 'none' });
+      const cut = Buffer.from(one.file.subarray(0, -1));
+      const response = await post(service, '/studies', multipartOf([cut]));
+      const answer = await answerOf(response);
+      expect(answer).toMatchObject({ status: 200, stored: [storedItem(one)] });
+      expect(answer.warning).toContain('Stored as it is: ');
+      expect(answer.warning).not.toContain('Doe');
     });
   });
 });

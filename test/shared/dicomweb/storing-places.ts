@@ -8,7 +8,11 @@ import { join } from 'node:path';
 import { createDiskPackStore } from '#edge-gateway/cache/disk-pack-store.ts';
 import { createPackManifests } from '#edge-gateway/cache/manifests.ts';
 import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
-import { type BatchReceiverOptions, createBatchReceiver } from '#functions/store/receiver.ts';
+import {
+  type BatchReceiverOptions,
+  type ClosableBatchReceiver,
+  createBatchReceiver,
+} from '#functions/store/receiver.ts';
 import { packKey } from '#shared/archive/keys.ts';
 import type { BatchReceiver, InstanceReceiver } from '#shared/archive/outcome.ts';
 import type { Archive, ArchiveIndex, PackStore } from '#shared/archive/ports.ts';
@@ -88,7 +92,7 @@ export interface CloudOptions extends Partial<Omit<BatchReceiverOptions, 'archiv
 }
 
 export interface CloudPlace extends StoringPlace {
-  readonly receiver: BatchReceiver;
+  readonly receiver: ClosableBatchReceiver;
   readonly folder: string;
   /** What lies on scratch storage. */
   scratchFiles(): string[];
