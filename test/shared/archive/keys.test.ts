@@ -15,6 +15,7 @@ import {
   keyPartOf,
   manifestKey,
   newPackId,
+  packIdBefore,
   packIdTimeMs,
   packKey,
   parsePackKey,
@@ -35,6 +36,20 @@ describe('packId', () => {
       fc.property(fc.nat(2 ** 31), fc.nat(2 ** 31), fc.uint8Array({ minLength: 10, maxLength: 10 }), (a, b, random) => {
         const [x, y] = [newPackId(a, random), newPackId(b, random)];
         expect(Math.sign(a - b)).toBe(x < y ? -1 : x > y ? 1 : 0);
+      }),
+    );
+  });
+
+  it('has one directly before it, of the same millisecond', () => {
+    expect(packIdBefore('00000000-0001-7001-8000-000000000000')).toBe('00000000-0001-7000-bfff-ffffffffffff');
+    expect(packIdBefore(newPackId(0, new Uint8Array(10).fill(255)))).toBe('00000000-0000-7fff-bfff-fffffffffffe');
+    expect(() => packIdBefore('00000000-0001-7000-8000-000000000000')).toThrow(RangeError);
+    fc.assert(
+      fc.property(fc.nat(2 ** 31), fc.uint8Array({ minLength: 10, maxLength: 10 }), (ms, random) => {
+        fc.pre(random.some((byte, i) => i > 2 && byte > 0));
+        const id = newPackId(ms, random);
+        const before = packIdBefore(id);
+        expect([isPackId(before), before < id, packIdTimeMs(before)]).toEqual([true, true, packIdTimeMs(id)]);
       }),
     );
   });
