@@ -129,7 +129,7 @@ const appConfig = `window.config = {
     configuration: {
       friendlyName: 'Archipel',
       name: 'archipel',
-      wadoUriRoot: window.location.origin + '/dicomweb',
+      wadoUriRoot: window.location.origin + '/dicomweb/wado',
       qidoRoot: window.location.origin + '/dicomweb',
       wadoRoot: window.location.origin + '/dicomweb',
       qidoSupportsIncludeField: true,
