@@ -33,6 +33,7 @@ function makeStudy(patientId: string): MadeInstance[] {
 }
 const ours = makeStudy('OURS');
 const theirs = makeStudy('THEIRS');
+const doomed = makeStudy('DOOMED');
 const studyOf = ([first]: readonly MadeInstance[]): string => first!.ref.studyInstanceUid;
 const bytesOf = (instances: readonly MadeInstance[]): Buffer[] =>
   instances.map(({ dataSet }) => Buffer.from(dataSet)).sort(Buffer.compare);
@@ -41,6 +42,7 @@ let folder: string;
 let cloud: LocalCloud;
 let here: Gateway;
 let there: Gateway;
+let start: (name: string) => Promise<Gateway>;
 let destination: DimseServer;
 let received: MemoryReceiver;
 let dicomweb: DicomwebClient;
@@ -64,7 +66,7 @@ beforeAll(async () => {
     log: silentLogger,
     limits: { lingerMs: 100, closeDeadlineMs: 200 },
   });
-  const start = (name: string): Promise<Gateway> =>
+  start = (name) =>
     startGateway(
       readEdgeSettings({
         ARCHIPEL_EDGE_DATA: join(folder, name),
@@ -78,11 +80,16 @@ beforeAll(async () => {
     );
   [here, there] = await Promise.all([start('here'), start('there')]);
   await send(here.dicomPort, ours);
+  await send(here.dicomPort, doomed);
   await send(there.dicomPort, theirs);
   dicomweb = new DicomwebClient(`http://127.0.0.1:${here.httpPort}/dicomweb`);
-  const isArchived = async (gateway: Gateway): Promise<boolean> =>
-    (await gateway.archive.index.packTotals(tenant)).archived.instances >= 6;
-  await until('everything to be archived', 40_000, async () => (await isArchived(here)) && (await isArchived(there)));
+  const archived = async (gateway: Gateway): Promise<number> =>
+    (await gateway.archive.index.packTotals(tenant)).archived.instances;
+  await until(
+    'everything to be archived',
+    40_000,
+    async () => (await archived(here)) === 12 && (await archived(there)) === 6,
+  );
 });
 afterAll(async () => {
   await here?.close();
@@ -164,6 +171,23 @@ describe('a gateway with a cloud behind it', () => {
       return response.ok;
     });
     for (const instance of ours) expect(await dicomweb.dataSet(instance.ref)).toEqual(Buffer.from(instance.dataSet));
+    expect(await availability(ours)).toEqual(['ONLINE']);
+  });
+
+  it('shows and moves nothing of what the cloud has deleted, and says so', async () => {
+    const path = `/studies/${studyOf(doomed)}`;
+    expect((await find(doomed)).answers).toHaveLength(1);
+    expect((await fetch(`${cloud.url}/dicomweb${path}`, { method: 'DELETE' })).status).toBe(204);
+    expect((await fetch(`${cloud.url}/dicomweb${path}`)).status).toBe(410);
+    // It asks at its start, and every half minute.
+    await here.close();
+    here = await start('here');
+    dicomweb = new DicomwebClient(`http://127.0.0.1:${here.httpPort}/dicomweb`);
+    await until('it to be heard of', 30_000, async () => (await fetch(`${dicomweb.baseUrl}${path}`)).status === 410);
+    expect((await find(doomed)).answers).toEqual([]);
+    received.received.length = 0;
+    await move(doomed);
+    expect(received.received).toEqual([]);
     expect(await availability(ours)).toEqual(['ONLINE']);
   });
 
