@@ -4,7 +4,7 @@
  */
 
 const requestHeaders = 'Accept, Authorization, Content-Type, If-None-Match, If-Range, Range';
-const exposedHeaders =
+export const exposedHeaders =
   'Content-Type, Content-Length, Content-Location, Content-Range, Content-Encoding, ETag, Retry-After, Warning';
 const preflightSeconds = 600;
 

@@ -19,7 +19,7 @@ export interface FileSet {
 }
 
 /** Its directory is made in memory; more instances than this go without one. */
-const maximumInstances = 100_000;
+export const maximumDicomdirInstances = 100_000;
 const rootFolder = 'IMAGES';
 
 /** Errors: `limit-exceeded` for more than 100,000 instances; those of the manifests; `bad-request` for UIDs that no DICOMDIR can hold. */
@@ -27,10 +27,10 @@ export async function makeFileSet(
   { archive, manifests }: { readonly archive: Archive; readonly manifests: Manifests },
   instances: readonly StoredInstance[],
 ): Promise<FileSet> {
-  if (instances.length > maximumInstances) {
+  if (instances.length > maximumDicomdirInstances) {
     throw new ArchiveError(
       'limit-exceeded',
-      `A DICOMDIR is made for at most ${maximumInstances} instances; ask for series, or leave out dicomdir.`,
+      `A DICOMDIR is made for at most ${maximumDicomdirInstances} instances; ask for series, or leave out dicomdir.`,
     );
   }
   const first = instances[0]!;

@@ -32,7 +32,7 @@ export interface FrameSource {
 const maximumReadBytes = 8 * 1024 * 1024;
 /** Item headers lie between the frames of a multi-frame object, nothing else. */
 const maximumGapBytes = 4096;
-const maximumFrameBytes = 512 * 1024 * 1024;
+export const maximumFrameBytes = 512 * 1024 * 1024;
 
 /** Error `not-found` for an instance without frames. */
 export function openFrames(packs: PackStore, record: EntryRecord, entry: ManifestEntry): FrameSource {

@@ -17,7 +17,7 @@ export interface IncomingPart {
 
 /** RFC 2046 §5.1.1 allows 70 characters; Orthanc's DICOMweb plugin sends 73. */
 export const maximumBoundaryLength = 256;
-const maximumHeaderBytes = 16 * 1024;
+export const maximumHeaderBytes = 16 * 1024;
 const maximumPreambleBytes = 16 * 1024;
 /** RFC 2046 allows spaces behind a delimiter. */
 const maximumPaddingBytes = 64;

@@ -38,7 +38,7 @@ export interface RequestedViewport {
 }
 
 /** No screen is larger, and a picture of this size is still rendered within memory and time. */
-const maximumViewport = 8192;
+export const maximumViewport = 8192;
 
 export type RenderParameterName = 'window' | 'viewport' | 'quality' | 'annotation' | 'iccprofile' | 'charset';
 export const renderParameterNames: readonly RenderParameterName[] = [

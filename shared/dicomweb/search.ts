@@ -20,8 +20,8 @@ import { type PageLimits, parseSearch, type SearchParameters } from './search-pa
 import { createSearchPlaces, listOf } from './search-places.ts';
 
 /** Across studies a client pages; within one study clients expect everything at once, so the bound is only a guard. */
-const acrossStudies: PageLimits = { defaultLimit: 100, maximumLimit: 1000 };
-const withinStudy: PageLimits = { defaultLimit: 10_000, maximumLimit: 10_000 };
+export const acrossStudies: PageLimits = { defaultLimit: 100, maximumLimit: 1000 };
+export const withinStudy: PageLimits = { defaultLimit: 10_000, maximumLimit: 10_000 };
 
 /** Required and customary return attributes. `always`: present even without a value, as attributes of type 2 are. */
 const returned: Readonly<Record<Level, { always: readonly number[]; whenKnown: readonly number[] }>> = {

@@ -27,7 +27,7 @@ type Storing = StoreOptions & { readonly held: HeldBodies };
 /** Of one request: a sync to disk covers many, and the next is read while they wait for it. */
 const commitsAtOnce = 16;
 /** More senders than a hospital has; each holds a buffer or two. */
-const requestsAtOnce = 64;
+export const requestsAtOnce = 64;
 
 /** POST to `/studies` and `/studies/{study}`. */
 export function createStore(
