@@ -1,3 +1,7 @@
+/**
+ * The Native DICOM Model (PS3.19 Annex A.1), written, text by text: what a reader of another maker expects. That ours reads it back is
+ * dicom-xml-reader.test.ts.
+ */
 import { describe, expect, it } from 'vitest';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { dicomXml, NATIVE_DICOM_NAMESPACE } from '#shared/dicom/dicom-xml.ts';
