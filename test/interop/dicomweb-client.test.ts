@@ -63,6 +63,7 @@ interface ClientOptions {
   readonly url: string;
   readonly verbose: boolean;
   readonly singlepart?: boolean | string;
+  readonly wadoURLPrefix?: string;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -281,12 +282,13 @@ describe.each(['gateway', 'cloud'] as const)('dicomweb-client and the %s', (host
   });
 
   it('builds a WADO-URI that gives the instance, and pictures', async () => {
-    const url = client.buildInstanceWadoURIUrl(uidsOf(first));
+    const byUri = clientOf(host, { wadoURLPrefix: 'wado' });
+    const url = byUri.buildInstanceWadoURIUrl(uidsOf(first));
     const response = await fetch(url);
     expect(response.status).toBe(200);
     expect(response.headers.get('content-type')).toMatch(/^application\/dicom/);
     expect(sha256(dataSetOf(await response.arrayBuffer()))).toBe(first.digest);
-    const picture = await fetch(client.buildInstanceWadoURIUrl({ ...uidsOf(first), contentType: 'image/jpeg' }));
+    const picture = await fetch(byUri.buildInstanceWadoURIUrl({ ...uidsOf(first), contentType: 'image/jpeg' }));
     expect(picture.status).toBe(200);
     expect(isJpeg(await picture.arrayBuffer())).toBe(true);
   });
