@@ -84,7 +84,7 @@ function pathItem(
     ...(variables.length === 0 ? {} : { parameters: variables.map((name) => ref('parameters', `path-${name}`)) }),
   };
   for (const [method, operation] of operationsOf(route, offered)) {
-    for (const status of operation.problems) problems.add(status);
+    for (const status of [...accessProblems, ...operation.problems]) problems.add(status);
     const keys = operation.group === 'Search' ? [attributesParameter(route, parameters)] : [];
     const isHead = method === 'head';
     item[method] = {
@@ -118,6 +118,9 @@ function pathItem(
   return item;
 }
 
+/** Whoever may ask for something at all is settled before what it is. */
+const accessProblems = [401, 403];
+
 const clauseOf = (clause: string): Schema => ({
   description: `PS3.18 ${clause}`,
   url: 'https://dicom.nema.org/medical/dicom/current/output/html/part18.html',
@@ -125,7 +128,10 @@ const clauseOf = (clause: string): Schema => ({
 
 function responsesOf(operation: Operation, isHead: boolean): Schema {
   const answers = Object.entries(operation.answers).map(([status, answer]) => [status, answerOf(answer, isHead)]);
-  const failures = operation.problems.map((status) => [status, ref('responses', `Problem${status}`)]);
+  const failures = [...accessProblems, ...operation.problems].map((status) => [
+    status,
+    ref('responses', `Problem${status}`),
+  ]);
   return Object.fromEntries([...answers, ...failures]);
 }
 
@@ -218,6 +224,7 @@ const groupDescriptions: Readonly<Record<Operation['group'], string>> = {
 
 const problemDescriptions: Readonly<Record<number, string>> = {
   400: 'The request is malformed; the sentence says what to change.',
+  401: 'It is not known who asks.',
   403: 'Who asks may not do this.',
   404: 'There is no such resource.',
   406: 'Nothing can be given in the media types or transfer syntaxes asked for; the sentence says which could be.',
@@ -228,6 +235,7 @@ const problemDescriptions: Readonly<Record<number, string>> = {
   416: 'The range lies outside; Content-Range says how long it is.',
   500: 'The archive failed, or a stored object is damaged.',
   503: 'Not now: Retry-After says when to ask again.',
+  504: 'It took too long; ask for less at once.',
 };
 
 const problemHeaders: Readonly<Record<number, string>> = { 416: 'Content-Range', 503: 'Retry-After' };

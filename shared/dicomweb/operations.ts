@@ -124,6 +124,8 @@ const searchParameters: readonly Parameter[] = [
 
 /** In which retrieving can fail: what is asked for, what is there, what the archive can do now. */
 const retrieveProblems = [400, 404, 406, 410, 500, 503];
+/** Decoding and encoding pixels may take too long. */
+const pixelProblems = [...retrieveProblems, 504];
 const unchanged: Answer = { description: 'The client holds it already.', content: {}, headers: ['ETag'] };
 const asDataSets = { [dicomJson]: 'data-sets', 'application/json': 'data-sets', [dicomXml]: 'bytes' } as const;
 const asBytes = (...types: readonly string[]): Record<string, Content> =>
@@ -207,7 +209,7 @@ const describe: { readonly [Kind in Resource['kind']]: (route: Route) => Operati
         },
         204: { description: 'Nothing matches, and XML was asked for.', content: {}, headers: ['Warning'] },
       },
-      problems: [400, 406, 413, 503],
+      problems: [400, 406, 413, 500, 503],
     };
   },
   store: (route) => ({
@@ -229,7 +231,7 @@ const describe: { readonly [Kind in Resource['kind']]: (route: Route) => Operati
       202: { description: 'Some are, or with warnings.', content: asStored, headers: ['Warning'] },
       409: { description: 'None is; each says why.', content: asStored, headers: ['Warning'] },
     },
-    problems: [400, 413, 415, 503],
+    problems: [400, 413, 415, 500, 503],
   }),
   instances: (route) => {
     const depth = depthOf(route);
@@ -253,7 +255,7 @@ const describe: { readonly [Kind in Resource['kind']]: (route: Route) => Operati
         },
         304: unchanged,
       },
-      problems: [...retrieveProblems, 416],
+      problems: [...pixelProblems, 416],
     };
   },
   erase: (route) => ({
@@ -263,7 +265,7 @@ const describe: { readonly [Kind in Resource['kind']]: (route: Route) => Operati
     clause: 'an extension',
     parameters: [],
     answers: { 204: { description: 'It is deleted, now or before.', content: {} } },
-    problems: [400, 403, 404, 500, 503],
+    problems: [400, 404, 500, 503],
   }),
   metadata: (route) => ({
     id: idOf('metadata', depthOf(route)),
@@ -323,6 +325,27 @@ const describe: { readonly [Kind in Resource['kind']]: (route: Route) => Operati
     },
     problems: retrieveProblems,
   }),
+  pixeldata: (route) => ({
+    id: idOf('pixeldata', depthOf(route)),
+    group: 'Retrieve',
+    summary: `Retrieve all frames${ofIts[depthOf(route)]}`,
+    clause: '§10.4',
+    parameters: [accept, ifNoneMatch],
+    answers: {
+      200: {
+        description: 'A part for each frame, native or compressed, as negotiated.',
+        content: asBytes(...frameTypes.map(related)),
+        headers: ['ETag'],
+      },
+      206: {
+        description: 'Those that can be had now, and as they are asked for.',
+        content: asBytes(...frameTypes.map(related)),
+        headers: ['Warning'],
+      },
+      304: unchanged,
+    },
+    problems: pixelProblems,
+  }),
   frames: () => ({
     id: 'frames',
     group: 'Retrieve',
@@ -337,7 +360,7 @@ const describe: { readonly [Kind in Resource['kind']]: (route: Route) => Operati
       },
       304: unchanged,
     },
-    problems: retrieveProblems,
+    problems: pixelProblems,
   }),
   rendered: (route) => ({
     id: idOf('rendered', depthOf(route)),
@@ -350,7 +373,7 @@ const describe: { readonly [Kind in Resource['kind']]: (route: Route) => Operati
       206: { description: 'A range of a document; or what of several can be had now.', content: asRendered },
       304: unchanged,
     },
-    problems: [...retrieveProblems, 416],
+    problems: [...pixelProblems, 416],
   }),
   'wado-uri': () => ({
     id: 'wadoUri',
@@ -367,7 +390,7 @@ const describe: { readonly [Kind in Resource['kind']]: (route: Route) => Operati
       206: { description: 'A range of it.', content: asBytes(...renderedTypes, 'application/dicom') },
       304: unchanged,
     },
-    problems: [...retrieveProblems, 416],
+    problems: [...pixelProblems, 416],
   }),
   thumbnail: (route) => ({
     id: idOf('thumbnail', depthOf(route)),
@@ -376,6 +399,6 @@ const describe: { readonly [Kind in Resource['kind']]: (route: Route) => Operati
     clause: '§10.4',
     parameters: [accept, viewport, ifNoneMatch],
     answers: { 200: { description: 'A picture.', content: asPictures, headers: ['ETag'] }, 304: unchanged },
-    problems: retrieveProblems,
+    problems: pixelProblems,
   }),
 };

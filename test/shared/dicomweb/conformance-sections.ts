@@ -63,6 +63,7 @@ const meanings: Readonly<Record<number, string>> = {
   416: 'the range lies outside; `Content-Range` says how long it is',
   500: 'the archive failed, or a stored object is damaged',
   503: 'not now: `Retry-After`',
+  504: 'decoding or encoding pixels took too long',
 };
 
 function statuses(): string {
