@@ -13,6 +13,7 @@ import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { trim } from '#shared/dicom/match-condition.ts';
 import type { Database } from './sqlite-database.ts';
 import { lookupColumns, membersOf } from './sqlite-lookup.ts';
+import { createSeriesLookup } from './sqlite-series-lookup.ts';
 import { createStudyLookup } from './sqlite-study-lookup.ts';
 
 export type StoredSeries = Omit<SeriesRecord, 'attributes'> & { readonly attributes: string };
@@ -20,7 +21,7 @@ export type StoredStudy = Omit<StudyRecord, 'attributes'> & { readonly attribute
 
 export interface AggregateTable {
   recount(tenant: string, ref: SeriesRef): void;
-  /** Looks up anew some studies that another version has changed: how many they were (sqlite-study-lookup.ts). */
+  /** Looks up anew some studies and series that another version has changed: how many they were (sqlite-study-lookup.ts). */
   refreshLookup(limit: number): number;
   getStudy(tenant: string, ref: StudyRef): StoredStudy | undefined;
   getSeries(tenant: string, ref: SeriesRef): StoredSeries | undefined;
@@ -30,6 +31,7 @@ export interface AggregateTable {
 export function createAggregateTable(database: Database): AggregateTable {
   const sql = (text: string) => database.statement(text);
   const studyLookup = createStudyLookup(database);
+  const seriesLookup = createSeriesLookup(database);
 
   function recountSeries(id: number): void {
     const classes = sql(`SELECT sop_class_uid, count(*) AS instances FROM instance INDEXED BY instance_by_arrival
@@ -47,6 +49,7 @@ export function createAggregateTable(database: Database): AggregateTable {
       (first?.offset_bytes as number | undefined) ?? 0,
       id,
     );
+    seriesLookup.refresh(id, attributes);
   }
 
   function recountStudy(id: number, tenant: string): void {
@@ -98,7 +101,7 @@ export function createAggregateTable(database: Database): AggregateTable {
       recountStudy(row.study_id as number, tenant);
     },
 
-    refreshLookup: (limit) => studyLookup.refreshSome(limit),
+    refreshLookup: (limit) => studyLookup.refreshSome(limit) + seriesLookup.refreshSome(limit),
 
     getStudy(tenant, { studyInstanceUid }) {
       const row = sql('SELECT * FROM study WHERE tenant = ? AND study_uid = ? AND instance_count > 0').get(

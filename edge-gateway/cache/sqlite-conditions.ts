@@ -43,6 +43,13 @@ export function plainFilter({ condition }: MatchKey, column: string): Condition 
   return parts && { sql: `${parts.sql} OR ${column} = ?`, values: [...parts.values, LOOK] };
 }
 
+/** Of a number in canonical form, or LOOK; or of one that is a number in SQL. */
+export function numberFilter({ condition }: MatchKey, column: string): Condition | undefined {
+  if (condition.kind !== 'numbers') return undefined;
+  const list = JSON.stringify([...condition.values, LOOK]);
+  return { sql: `CAST(${column} AS TEXT) IN (SELECT value FROM json_each(?))`, values: [list] };
+}
+
 /** Of a list (EDGE) of whole values. */
 export function listFilter({ condition }: MatchKey, column: string): Condition | undefined {
   if (condition.kind === 'values') {

@@ -3,14 +3,16 @@
  * narrow rows. As everything of the planner it may find too many studies, never too few: stale ones are always among them.
  */
 import { type FuzzyWord, fuzzyWords } from '#shared/dicom/fuzzy-name.ts';
-import type { MatchKey } from '#shared/dicom/matching.ts';
+import { dateRange, type MatchKey } from '#shared/dicom/matching.ts';
 import {
   allOf,
   type Condition,
   keyFor,
   LAST,
+  listFilter,
   literalPart,
   namesFilter,
+  numberFilter,
   plainFilter,
   rangeFilter,
 } from './sqlite-conditions.ts';
@@ -71,6 +73,36 @@ export function lookupFilter(keys: readonly MatchKey[]): Condition | undefined {
       values: filter.values,
     }
   );
+}
+
+/** Of keys of series, by their paths. */
+const filterOfSeriesColumn: ReadonlyMap<string, (key: MatchKey) => Condition | undefined> = new Map([
+  [`${0x0008103e}`, (key) => plainFilter(key, 'description')],
+  [`${0x00200011}`, (key) => numberFilter(key, 'series_number')],
+  [`${0x00400244}`, (key) => rangeFilter(dateRange(key), 'step_date')],
+  [`${0x00400245}`, (key) => timesFilter(key, 'step_time')],
+  ...[0x00400009, 0x00401001].map((tag): [string, (key: MatchKey) => Condition | undefined] => [
+    `${0x00400275}.${tag}`,
+    requestFilter,
+  ]),
+]);
+
+function requestFilter(key: MatchKey): Condition | undefined {
+  const filter = listFilter(key, 'requests');
+  return filter && { sql: `${filter.sql} OR requests = ?`, values: [...filter.values, LOOK] };
+}
+
+/** Looks through the narrow rows of all series. */
+export function seriesLookupWay(keys: readonly MatchKey[]): Condition | undefined {
+  const filters = keys
+    .map((key) => filterOfSeriesColumn.get(key.path.join('.'))?.(key))
+    .filter((filter) => filter !== undefined);
+  if (filters.length === 0) return undefined;
+  const { sql, values } = allOf(filters);
+  return {
+    sql: `SELECT DISTINCT study_id AS id FROM series_lookup WHERE tenant = ?1 AND (stale = 1 OR (${sql}))`,
+    values,
+  };
 }
 
 const wordTags = [0x00100010, 0x00080090];

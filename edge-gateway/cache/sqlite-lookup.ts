@@ -4,6 +4,7 @@
  * always candidates. Lists are one text, each member between line feeds, so that parts of it can be looked for.
  */
 import { orderDate, UNSURE_DATE } from '#shared/archive/query.ts';
+import { parseTime } from '#shared/dicom/date-time.ts';
 import type { DicomJson, JsonElement, PersonName } from '#shared/dicom/dicom-json-model.ts';
 import { trim } from '#shared/dicom/match-condition.ts';
 import { nameGroups } from '#shared/dicom/person-name.ts';
@@ -61,9 +62,16 @@ function groupsOf(value: NonNullable<JsonElement['Value']>[number]): string[] {
     : [];
 }
 
-function listOf(members: readonly string[]): string {
+/** Empty for no members. */
+export function listOf(members: readonly string[]): string {
   if (members.length === 0) return '';
   return `${EDGE}${[...new Set(members.map((member) => member.replaceAll(EDGE, ' ')))].join(EDGE)}${EDGE}`;
 }
 
 export const membersOf = (list: string): string[] => (list === '' ? [] : list.slice(1, -1).split(EDGE));
+
+/** `HHMMSS.ffffff`, as matching compares it. */
+export function timeText(element: JsonElement | undefined): string {
+  const text = plainText(element);
+  return text === LOOK ? LOOK : (parseTime(text)?.from ?? '');
+}

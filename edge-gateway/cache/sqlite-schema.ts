@@ -5,6 +5,7 @@
  */
 import { availabilityMigration } from './sqlite-availability.ts';
 import { cachedPacksMigration } from './sqlite-cached-packs.ts';
+import { seriesLookupMigration } from './sqlite-series-lookup.ts';
 import { studyLookupMigration } from './sqlite-study-lookup.ts';
 import { tombstonesMigration } from './sqlite-tombstones.ts';
 import { waitingPacksMigration } from './sqlite-waiting-packs.ts';
@@ -106,4 +107,5 @@ export const indexMigrations: readonly string[] = [
   waitingPacksMigration,
   tombstonesMigration,
   studyLookupMigration,
+  seriesLookupMigration,
 ];

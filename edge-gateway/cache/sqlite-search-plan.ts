@@ -14,12 +14,13 @@ import {
   LAST,
   listFilter,
   namesFilter,
+  numberFilter,
   plainFilter,
   rangeFilter,
 } from './sqlite-conditions.ts';
 import type { Database } from './sqlite-database.ts';
 import { LOOK } from './sqlite-lookup.ts';
-import { lookupFilter, lookupWay, notLookedUp, wordFilters, wordWays } from './sqlite-lookup-plan.ts';
+import { lookupFilter, lookupWay, notLookedUp, seriesLookupWay, wordFilters, wordWays } from './sqlite-lookup-plan.ts';
 
 export type StudyOrder = 'newest first' | 'by uid';
 
@@ -148,7 +149,11 @@ function selectiveIds(
       names(keys.study),
     ].flatMap(inTenant),
     ...wordWays(tenant, keys.study),
-    ...[order === 'by uid' ? dates(keys.study) : undefined, lookupWay(keys.study)].flatMap(inTenant),
+    ...[
+      order === 'by uid' ? dates(keys.study) : undefined,
+      lookupWay(keys.study),
+      seriesLookupWay(keys.series),
+    ].flatMap(inTenant),
   ];
   for (const way of ways) {
     const rows = database.prepare(`${way.sql} LIMIT ${SELECTIVE + 1}`).all(...way.values);
@@ -237,6 +242,10 @@ function filterOf(key: MatchKey): Condition | undefined {
       return listFilter(key, 'modalities');
     case 0x00080062:
       return listFilter(key, 'sop_classes');
+    case 0x00201206:
+      return numberFilter(key, 'series_count');
+    case 0x00201208:
+      return numberFilter(key, 'instance_count');
     default:
       return undefined;
   }

@@ -38,7 +38,7 @@ const COUNTED_LIMIT = 200;
 const COUNTED_BY_INDEX = 10_000;
 
 /** How many records one search may compare with its keys. */
-export const EXAMINED_LIMIT = 200_000;
+export const EXAMINED_LIMIT = 100_000;
 
 type Matches = (attributes: DicomJson) => boolean;
 

@@ -6,11 +6,10 @@
  */
 import { orderDate } from '#shared/archive/query.ts';
 import { attributesOf } from '#shared/archive/records.ts';
-import { parseTime } from '#shared/dicom/date-time.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { nameWords, soundsOf } from '#shared/dicom/fuzzy-name.ts';
 import type { Database } from './sqlite-database.ts';
-import { LOOK, membersOf, namesText, plainText } from './sqlite-lookup.ts';
+import { LOOK, membersOf, namesText, plainText, timeText } from './sqlite-lookup.ts';
 
 export const studyLookupMigration = `
   CREATE TABLE study_lookup (
@@ -108,10 +107,4 @@ function wordsOf(names: string): string[] {
   const { words, isWhole } = nameWords(membersOf(names));
   const sounds = words.flatMap(soundsOf).map((sound) => SOUND + sound);
   return [...new Set([...words, ...sounds, ...(isWhole ? [] : [LOOK])])];
-}
-
-/** `HHMMSS.ffffff`, as matching compares it. */
-function timeText(element: DicomJson[string] | undefined): string {
-  const text = plainText(element);
-  return text === LOOK ? LOOK : (parseTime(text)?.from ?? '');
 }

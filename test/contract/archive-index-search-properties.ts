@@ -73,8 +73,8 @@ export function searchProperties(index: () => ArchiveIndex): void {
       everything[level] = (await search(level, [])).matches;
     }
     await fc.assert(
-      fc.asyncProperty(anyQuery, async ({ level, asked, limit, offset }) => {
-        const keys = combineDateTime(asked.map(keyOf));
+      fc.asyncProperty(anyQuery, async ({ level, asked, limit, offset, zone }) => {
+        const keys = combineDateTime(asked.map(keyOf), zone);
         const expected = uidsOf(level, everything[level].filter(compileMatch(keys)));
         const page = await index().search(tenant(), { level, keys, limit, offset });
         expect(uidsOf(level, page.matches)).toEqual(expected.slice(offset, offset + limit));
@@ -90,7 +90,7 @@ export function searchProperties(index: () => ArchiveIndex): void {
         const further = await index().search(tenant(), { level, keys, limit, offset: 2, after: placeOf(level, last) });
         expect(uidsOf(level, further.matches)).toEqual(expected.slice(from + 2, from + 2 + limit));
       }),
-      { numRuns: 300 },
+      { numRuns: 200 },
     );
   });
 }
@@ -133,17 +133,23 @@ const anyInstance: fc.Arbitrary<InstanceRecord> = fc
     modality: fc.constantFrom(json('CS', 'CT'), json('CS', 'MR'), json('CS', 'CT', 'XA'), json('CS'), undefined),
     date: fc.array(dates, { maxLength: 2 }),
     time: fc.constantFrom('', '10', '1130', '235959.5'),
+    zone: fc.constantFrom('+0000', '+1400', '-1200', 'CET'),
+    number: fc.constantFrom(json('IS', 1), json('IS', 2), json('IS', 1, 2), json('IS', '007'), json('IS'), undefined),
   })
-  .map(({ name, referring, patient, accession, description, modality, date, time, ...wish }) =>
+  .map(({ zone, number, name, referring, patient, accession, description, modality, date, time, ...wish }) =>
     instanceRecord({
       ...wish,
       attributes: {
         '00080020': json('DA', ...date),
         '00080030': json('TM', time),
+        '00080201': json('SH', zone),
         '00080050': accession,
         '00080060': modality,
         '00081030': description,
-        '00400275': json('SQ', { '00401001': description }),
+        '00200011': number,
+        '00400244': json('DA', ...date),
+        '00400245': json('TM', time),
+        '00400275': json('SQ', { '00401001': description }, { '00400009': accession, '00401001': patient }),
         '00080090': json('PN', ...referring.map(nameOf)),
         '00100010': json('PN', ...name.map(nameOf)),
         '00100030': json('DA', ...date.toReversed()),
@@ -183,6 +189,7 @@ const studyKey: fc.Arbitrary<Asked> = fc.oneof(
   range.map((text): Asked => [0x00080020, 'DA', text]),
   fc.constantFrom<Asked>([0x00080030, 'TM', '1000-1200'], [0x00080030, 'TM', '11'], [0x00100020, 'LO', '""']),
   fc.constantFrom('CT', 'MR\\XA', 'C*', 'US').map((text): Asked => [0x00080061, 'CS', text]),
+  fc.constantFrom('1', '2\\3').map((text): Asked => [0x00201206, 'IS', text]),
   fc.constantFrom(MR, `1.2.9\\${CT}`).map((text): Asked => [0x00080062, 'UI', text]),
   fc
     .array(fc.integer({ min: 1, max: 45 }).map(studyUid), { minLength: 1, maxLength: 5 })
@@ -191,6 +198,10 @@ const studyKey: fc.Arbitrary<Asked> = fc.oneof(
 const seriesKey: fc.Arbitrary<Asked> = fc.oneof(
   fc.constantFrom<Asked>([0x00080060, 'CS', 'CT'], [0x00080060, 'CS', 'XA\\MR'], [0x0008103e, 'LO', '*2']),
   pattern.map((text): Asked => [[0x00400275, 0x00401001], 'LO', text]),
+  pattern.map((text): Asked => [[0x00400275, 0x00400009], 'SH', text]),
+  range.map((text): Asked => [0x00400244, 'DA', text]),
+  fc.constantFrom('10-12', '-10', '1130').map((text): Asked => [0x00400245, 'TM', text]),
+  fc.constantFrom('1', '2,3', '7', '99').map((text): Asked => [0x00200011, 'IS', text]),
   fc
     .tuple(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 3 }))
     .map(([study, series]): Asked => [0x0020000e, 'UI', seriesUid(study, series)]),
@@ -210,6 +221,7 @@ const anyQuery = fc
     instance: fc.uniqueArray(instanceKey, { maxLength: 2, selector: ([tag]) => String(tag) }),
     limit: fc.integer({ min: 1, max: 30 }),
     offset: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 40 })),
+    zone: fc.constantFrom(undefined, undefined, 0, 540, -720),
   })
   .map(({ study, series, instance, ...rest }) => ({
     ...rest,

@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import { indexInstances } from '#shared/archive/ingest.ts';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
-import type { Query } from '#shared/archive/query.ts';
+import { placeOf, type Query } from '#shared/archive/query.ts';
 import type { Level } from '#shared/archive/records.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import {
@@ -156,6 +156,29 @@ export function searchContract(index: () => ArchiveIndex): void {
       expect(await found('study', [0x00100010, 'PN', '*ÜRG*'])).toEqual(studies(1));
       expect(await found('study', [0x00100010, 'PN', '山田*'])).toEqual(studies(2));
       expect(await found('study', [0x00100010, 'PN', 'm?ller^a*'])).toEqual(studies(3));
+    });
+
+    it('matches names fuzzily: as they sound, in any order, as they begin', async () => {
+      await fill();
+      expect(await found('study', [0x00100010, 'fuzzy', 'Miller'])).toEqual(studies(3, 1));
+      expect(await found('study', [0x00100010, 'fuzzy', 'juergen mueller'])).toEqual(studies(1));
+      expect(await found('study', [0x00100010, 'fuzzy', 'ann mul'])).toEqual(studies(3));
+      expect(await found('study', [0x00100010, 'fuzzy', '太郎'])).toEqual(studies(2));
+      expect(await found('study', [0x00100010, 'fuzzy', '*ler*'])).toEqual(studies(3, 1));
+      expect(await found('study', [0x00100010, 'fuzzy', 'nobody'])).toEqual([]);
+      expect(await found('series', [0x00100010, 'fuzzy', 'Mueller'], [0x00080060, 'CS', 'MR'])).toEqual([
+        seriesUid(1, 2),
+      ]);
+    });
+
+    it('goes on behind a match, whatever is stored before it meanwhile', async () => {
+      await fill();
+      const first = await search('study', [], { limit: 2 });
+      await indexInstances(index(), [instanceRecord({ study: 5, attributes: { '00080020': json('DA', '20240601') } })]);
+      const after = placeOf('study', first.matches[1]!);
+      const rest = await search('study', [], { after });
+      expect(uidsOf('study', [...first.matches, ...rest.matches])).toEqual(studies(3, 1, 2, 4));
+      await expect(search('series', [], { after })).rejects.toMatchObject({ code: 'bad-request' });
     });
 
     it('matches wild cards and ranges', async () => {

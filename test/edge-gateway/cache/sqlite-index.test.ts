@@ -5,10 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openDatabase } from '#edge-gateway/cache/sqlite-database.ts';
+import { createIndexEngine } from '#edge-gateway/cache/sqlite-engine.ts';
 import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
 import { createLocalExecutor, createWorkerExecutor, startWorker } from '#edge-gateway/cache/sqlite-rpc.ts';
 import { indexInstances } from '#shared/archive/ingest.ts';
-import { matchKey } from '#shared/dicom/matching.ts';
+import type { ArchiveIndex } from '#shared/archive/ports.ts';
+import type { Level } from '#shared/archive/records.ts';
+import { fuzzyNameKey, type MatchKey, matchKey } from '#shared/dicom/matching.ts';
 import { instanceRecord, json, packRecord, tenant } from '../../support/archive-records.ts';
 
 let folder: string;
@@ -72,13 +76,59 @@ describe('the SQLite index', () => {
     await index.close();
   });
 
+  it('finds at once, and looks up again, what a version that knows nothing of lookups has changed', async () => {
+    const first = await createSqliteIndex({ file, inWorker: false });
+    await indexInstances(first, [instanceRecord(), instanceRecord({ study: 2 })]);
+    await first.close();
+    const older = new DatabaseSync(file);
+    const changed = { '00100010': json('PN', { Alphabetic: 'Schmidt^Eva' }), '00200010': json('SH', 'NEW') };
+    older
+      .prepare('UPDATE study SET attributes = ?, names = ? WHERE id = 1')
+      .run(JSON.stringify(changed), '\nschmidt^eva\n');
+    older.prepare('DELETE FROM study_name WHERE study_id = 1').run();
+    older.prepare('INSERT INTO study_name VALUES (?, ?, 1)').run(tenant(), 'schmidt^eva');
+    older.prepare('UPDATE series SET attributes = ? WHERE id = 1').run(JSON.stringify({ '00200011': json('IS', 42) }));
+    const isStale = () =>
+      ['study_lookup', 'series_lookup'].map((table) => older.prepare(`SELECT sum(stale) AS n FROM ${table}`).get()?.n);
+    expect(isStale()).toEqual([1, 1]);
+
+    const count = async (index: Pick<ArchiveIndex, 'search'>, level: Level, ...keys: MatchKey[]) =>
+      (await index.search(tenant(), { level, keys, limit: 10, offset: 0 })).matches.length;
+    const found = async (index: Pick<ArchiveIndex, 'search'>) => [
+      await count(index, 'study', fuzzyNameKey([0x00100010], 'smith')),
+      await count(index, 'study', fuzzyNameKey([0x00100010], 'example')),
+      await count(index, 'study', matchKey([0x00200010], 'SH', 'NEW')),
+      await count(index, 'series', matchKey([0x00200011], 'IS', '42')),
+    ];
+    // Before anything is looked up again: a reader of its own.
+    const database = openDatabase({ file, migrations: [], readOnly: true });
+    const engine = createIndexEngine(database);
+    expect(
+      await found({
+        search: async (...asked) => ({
+          ...engine.search(...asked),
+          matches: engine.search(...asked).matches.map((text) => JSON.parse(text)),
+        }),
+      }),
+    ).toEqual([1, 1, 1, 1]);
+    database.close();
+
+    const second = await createSqliteIndex({ file, inWorker: false });
+    while (isStale().some((n) => n !== 0)) await new Promise((resolve) => setImmediate(resolve));
+    expect(await found(second)).toEqual([1, 1, 1, 1]);
+    const words = older.prepare("SELECT count(*) AS n FROM study_word WHERE study_id = 1 AND word = 'example'").get();
+    expect(words?.n).toBe(0);
+    older.close();
+    await second.close();
+  });
+
   it('refuses a search that would look at too much', async () => {
     const index = await createSqliteIndex({ file, inWorker: false });
     const record = instanceRecord();
     await indexInstances(index, [record]);
     const other = new DatabaseSync(file);
     // More instances than a search may compare, without the time that storing them takes.
-    other.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200010)
+    other.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100010)
       INSERT INTO instance (series_id, instance_uid, conflict, sop_class_uid, transfer_syntax_uid, digest, pack_id,
         offset_bytes, length_bytes, data_set_offset_bytes, attributes)
       SELECT 1, '9.' || i, '', '1', '1', 'd', 'p', i, 1, 1, '{}' FROM n`);
