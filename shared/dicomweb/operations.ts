@@ -4,7 +4,16 @@
  */
 import { indexedAttributes, type Level } from '../archive/records.ts';
 import { knownTransferSyntaxes } from '../dicom/transfer-syntax.ts';
-import { query, renderParameters, uriParameters, viewport } from './picture-parameters.ts';
+import {
+  accept,
+  ifNoneMatch,
+  ifRange,
+  query,
+  range,
+  renderParameters,
+  uriParameters,
+  viewport,
+} from './operation-parameters.ts';
 import type { Method, Resource, Route } from './routes.ts';
 
 export type Schema = Readonly<Record<string, unknown>>;
@@ -63,35 +72,6 @@ const dicomJson = 'application/dicom+json';
 const dicomXml = related('application/dicom+xml');
 const octetStream = 'application/octet-stream';
 
-const accept: Parameter = {
-  name: 'accept',
-  in: 'query',
-  description:
-    'The media types wanted, in place of the Accept header field, which links cannot set; it wins (PS3.18 §8.3.3.1).',
-  schema: { type: 'string', maxLength: 4096 },
-  example: dicomJson,
-};
-const ifNoneMatch: Parameter = {
-  name: 'If-None-Match',
-  in: 'header',
-  description: 'Entity tags that the client holds; if one of them is still right the answer is 304.',
-  schema: { type: 'string' },
-  example: '"2jmj7l5rSw0yVb_vlWAYkK_YBwk"',
-};
-const range: Parameter = {
-  name: 'Range',
-  in: 'header',
-  description: 'One range of bytes. Several ranges at once are answered with the whole.',
-  schema: { type: 'string' },
-  example: 'bytes=0-1023',
-};
-const ifRange: Parameter = {
-  name: 'If-Range',
-  in: 'header',
-  description: 'The range is wanted only if this entity tag is still right; else the whole is given.',
-  schema: { type: 'string' },
-  example: '"2jmj7l5rSw0yVb_vlWAYkK_YBwk"',
-};
 /** (0008,0061) and (0008,0062): derived, so that they are no indexed attributes of their own. */
 const derivedKeys = [
   { tag: 0x00080061, keyword: 'ModalitiesInStudy', vr: 'CS', level: 'study' },

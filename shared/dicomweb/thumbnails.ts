@@ -25,8 +25,8 @@ import { getCurrent, inViewingOrder, listStored, storedInstance } from './stored
 const thumbnailPixels = 200;
 const seriesTried = 10;
 
-/** What is the object's own fault, so that its picture will not be there later either. */
-const lasting: ReadonlySet<ErrorCode> = new Set([
+/** What is the object's own fault; an icon stands for its picture. */
+const ownFaults: ReadonlySet<ErrorCode> = new Set([
   'cannot-render',
   'unsupported-transfer-syntax',
   'limit-exceeded',
@@ -34,6 +34,8 @@ const lasting: ReadonlySet<ErrorCode> = new Set([
   'damaged',
   'timeout',
 ]);
+/** Those that may be over by the next time: damage is mended, and a machine was busy. */
+const passing: ReadonlySet<ErrorCode> = new Set(['damaged', 'timeout']);
 
 /** Errors: `not-found`, `not-acceptable`, `bad-request`; `unavailable` while too many wait or the pack is out of reach. */
 export async function retrieveThumbnail(
@@ -56,10 +58,13 @@ export async function retrieveThumbnail(
   for (const text of asked.warnings) addWarning(headers, context.baseUrl, text);
   const parameters = { viewport, warnings: [] };
   const drawn = await pictureOf(options, context, record, { wantedFrame, mediaType, parameters });
-  if (drawn !== undefined) {
+  if (typeof drawn === 'object') {
     headers.set('content-location', `${context.baseUrl}/${refPath(record)}/frames/${drawn.frameNumber}/rendered`);
+  } else if (drawn === 'icon for now') {
+    headers.delete('etag');
+    headers.set('cache-control', 'private, no-store');
   }
-  const bytes = drawn?.bytes ?? (await drawIcon(options, record, mediaType, parameters));
+  const bytes = typeof drawn === 'object' ? drawn.bytes : await drawIcon(options, record, mediaType, parameters);
   headers.set('content-length', String(bytes.length));
   return new Response(bytes as Uint8Array<ArrayBuffer>, { headers });
 }
@@ -71,25 +76,25 @@ interface Wanted {
   readonly parameters: RenderParameters;
 }
 
-/** Undefined where there is nothing to draw, or drawing it will never do. */
+/** An icon where there is nothing to draw, or drawing it will never do, or did not this time. */
 async function pictureOf(
   options: RenderOptions,
   context: Context,
   record: InstanceRecord,
   { wantedFrame, mediaType, parameters }: Wanted,
-): Promise<{ bytes: Uint8Array; frameNumber: number } | undefined> {
-  if (contentOf(storedInstance(record, undefined)) !== 'picture') return undefined;
+): Promise<{ bytes: Uint8Array; frameNumber: number } | 'icon' | 'icon for now'> {
+  if (contentOf(storedInstance(record, undefined)) !== 'picture') return 'icon';
   try {
     const entry = await options.manifests.entryOf(record);
-    if (entry.frames.kind === 'none') return undefined;
+    if (entry.frames.kind === 'none') return 'icon';
     const pictures = await openPictures(options, record, entry, parameters);
     if (wantedFrame !== undefined) assertFramesExist(pictures.frames, [wantedFrame]);
     const frameNumber = wantedFrame ?? Math.max(1, Math.ceil(pictures.frames.count / 2));
     return { bytes: await pictures.one(frameNumber, mediaType), frameNumber };
   } catch (error) {
-    if (!isArchiveError(error) || !lasting.has(error.code)) throw error;
+    if (!isArchiveError(error) || !ownFaults.has(error.code)) throw error;
     context.log.warn({ code: error.code, ...error.details }, 'A thumbnail could not be drawn and is an icon');
-    return undefined;
+    return passing.has(error.code) ? 'icon for now' : 'icon';
   }
 }
 

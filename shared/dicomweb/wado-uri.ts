@@ -200,7 +200,9 @@ function asInstanceRequest(context: Context, query: ReadonlyMap<string, string>)
     throw badRequest('The parameter transferSyntax is the UID of a transfer syntax, or *.');
   }
   const headers = new Headers(context.request.headers);
-  headers.set('accept', syntax === undefined ? dicom : `${dicom}; transfer-syntax=${syntax}`);
+  // Without one the default, and where that cannot be made, as it is stored: the client has to say nothing to get an instance.
+  const otherwise = `${dicom}, ${dicom}; transfer-syntax=*; q=0.5`;
+  headers.set('accept', syntax === undefined ? otherwise : `${dicom}; transfer-syntax=${syntax}`);
   const request = new Request(context.request.url, { method: context.request.method, headers });
   return { ...context, request, query: new URLSearchParams() };
 }

@@ -4,9 +4,8 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { ArchiveError, type ErrorCode } from '../errors.ts';
-import { memoryNeededBytes } from './codecs.ts';
 import { cannotRender } from './decoded-frame.ts';
-import { type RenderRequest, renderFrame } from './render.ts';
+import { type RenderRequest, renderFrame, renderingNeedsBytes } from './render.ts';
 import { type TranscodedFrame, type TranscodeRequest, transcodeFrame, transcodingNeedsBytes } from './transcode.ts';
 
 export type WorkerRequest = RenderRequest | TranscodeRequest;
@@ -38,11 +37,9 @@ function serve(port: NonNullable<typeof parentPort>, { memoryBytes }: WorkerSett
 async function answerTo(request: WorkerRequest, memoryBytes: number): Promise<WorkerAnswer> {
   try {
     const isPicture = 'mediaType' in request;
-    const neededBytes = isPicture
-      ? memoryNeededBytes(request.attributes, request.transferSyntaxUid)
-      : transcodingNeedsBytes(request);
+    const neededBytes = isPicture ? renderingNeedsBytes(request) : transcodingNeedsBytes(request);
     if (neededBytes > memoryBytes) {
-      throw cannotRender('The frame is too large to be rendered here; ask for it as it is', {
+      throw cannotRender('The frame is too large to be rendered here; ask for it as it is, or for a smaller viewport', {
         neededBytes,
         memoryBytes,
       });

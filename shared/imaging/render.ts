@@ -4,7 +4,7 @@
  */
 import { ArchiveError } from '../errors.ts';
 import { type Annotation, annotate } from './annotation.ts';
-import { decodeFrame } from './codecs.ts';
+import { decodeFrame, memoryNeededBytes } from './codecs.ts';
 import { renderColor } from './color.ts';
 import { type ColorProfile, encodePicture, type RenderedMediaType } from './encode.ts';
 import type { ImageAttributes, Window } from './image-attributes.ts';
@@ -36,6 +36,27 @@ export async function renderFrame(request: RenderRequest): Promise<Uint8Array<Ar
   const { annotation, mediaType, quality, profile } = request;
   const finished = annotation === undefined ? picture : annotate(picture, annotation);
   return encodePicture(finished, mediaType, quality, profile);
+}
+
+/** Upper estimate of what the whole way takes: decoding and drawing the frame, then scaling it, and what is done with the result. */
+export function renderingNeedsBytes(request: RenderRequest): number {
+  const { attributes, transferSyntaxUid, viewport, annotation, profile, mediaType } = request;
+  const { rows, columns, samplesPerPixel, photometricInterpretation } = attributes;
+  const channels = samplesPerPixel === 1 && photometricInterpretation !== 'PALETTE COLOR' ? 1 : 3;
+  const source = viewport?.source ?? { width: columns, height: rows };
+  const across = Math.abs(source.width);
+  const down = Math.abs(source.height);
+  const scale = viewport === undefined ? 1 : Math.min(viewport.width / across, viewport.height / down);
+  const pixels = across * down * scale * scale;
+  // The first pass of scaling is in floating point, as wide as the source and as high as the result.
+  const scaling = viewport === undefined ? 0 : across * down * scale * channels * 4 + pixels * channels;
+  const copies = (annotation === undefined ? 0 : 1) + (mediaType === 'image/gif' ? 3 : 0);
+  return (
+    memoryNeededBytes(attributes, transferSyntaxUid) +
+    scaling +
+    pixels * channels * copies +
+    (profile === undefined ? 0 : pixels * 3 * 4)
+  );
 }
 
 /** The picture before it is encoded. Errors as for renderFrame. */

@@ -112,6 +112,23 @@ describe('a thumbnail', () => {
     expect((await ask(serviceOver(fixture), `${pathOf(picture)}/thumbnail?accept=text/html`)).status).toBe(406);
   });
 
+  it('is an icon for now where drawing failed this time: nobody keeps it', async () => {
+    let drawn = 0;
+    const slow = serviceOver(fixture, {
+      render: async () => {
+        drawn += 1;
+        if (drawn === 1) throw new ArchiveError('timeout', 'Too slow.');
+        return Uint8Array.of(7);
+      },
+    });
+    const response = await ask(slow, `${pathOf(picture)}/thumbnail`);
+    expect([response.status, response.headers.get('etag'), response.headers.get('cache-control')]).toEqual([
+      200,
+      null,
+      'private, no-store',
+    ]);
+  });
+
   it('of a frame that is not there is 404, and of a busy renderer 503: those are no icons', async () => {
     expect((await ask(serviceOver(fixture), `${pathOf(picture)}/frames/4/thumbnail`)).status).toBe(404);
     const busy = serviceOver(fixture, { render: () => Promise.reject(new ArchiveError('unavailable', 'Too many.')) });

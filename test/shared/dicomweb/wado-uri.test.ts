@@ -85,6 +85,10 @@ it('gives the instance as it is stored, a single part', async () => {
   const bytes = await bytesOf(response);
   expect(bytes.subarray(-image.dataSet.length)).toEqual(Buffer.from(image.dataSet));
   expect((await get(image, '&contentType=application/dicom&transferSyntax=1.2.x')).status).toBe(400);
+  const other = await get(image, '&contentType=application/dicom&transferSyntax=1.2.840.10008.1.2.5');
+  expect(other.headers.get('content-type')).toBe('application/dicom; transfer-syntax=1.2.840.10008.1.2.5');
+  const none = await get(foreign, '&contentType=application/dicom&transferSyntax=1.2.840.10008.1.2.1');
+  expect((await problemOf(none)).status).toBe(406);
 });
 
 describe('a picture', () => {

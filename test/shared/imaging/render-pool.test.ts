@@ -87,6 +87,18 @@ describe('render pool', () => {
       code: 'cannot-render',
       details: { neededBytes: 6_000_000 },
     });
+    // A small frame in a large viewport, and what is done with it then.
+    const large = { ...request(), viewport: { width: 900, height: 900 } };
+    expect((await render(large)).length).toBeGreaterThan(100);
+    for (const more of [
+      { profile: {} },
+      { mediaType: 'image/gif' as const },
+      { viewport: { width: 8192, height: 8192 } },
+    ]) {
+      await expect(render({ ...large, frame: new Uint8Array(64), ...more })).rejects.toMatchObject({
+        code: 'cannot-render',
+      });
+    }
   });
 
   it('a thread that hangs fails its request with timeout, and the next one gets another thread', async () => {

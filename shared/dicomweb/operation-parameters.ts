@@ -1,8 +1,38 @@
 /**
- * The query parameters of rendered resources (PS3.18 §8.3.5) and of WADO-URI (chapter 9) as capabilities and OpenAPI describe them. Reading
- * them is render-parameters.ts and wado-uri.ts.
+ * Parameters as capabilities and OpenAPI describe them: those that most resources take, and those of rendered resources (PS3.18 §8.3.5)
+ * and of WADO-URI (chapter 9). Reading them is elsewhere.
  */
 import type { Parameter, Schema } from './operations.ts';
+
+export const accept: Parameter = {
+  name: 'accept',
+  in: 'query',
+  description:
+    'The media types wanted, in place of the Accept header field, which links cannot set; it wins (PS3.18 §8.3.3.1).',
+  schema: { type: 'string', maxLength: 4096 },
+  example: 'application/dicom+json',
+};
+export const ifNoneMatch: Parameter = {
+  name: 'If-None-Match',
+  in: 'header',
+  description: 'Entity tags that the client holds; if one of them is still right the answer is 304.',
+  schema: { type: 'string' },
+  example: '"2jmj7l5rSw0yVb_vlWAYkK_YBwk"',
+};
+export const range: Parameter = {
+  name: 'Range',
+  in: 'header',
+  description: 'One range of bytes. Several ranges at once are answered with the whole.',
+  schema: { type: 'string' },
+  example: 'bytes=0-1023',
+};
+export const ifRange: Parameter = {
+  name: 'If-Range',
+  in: 'header',
+  description: 'The range is wanted only if this entity tag is still right; else the whole is given.',
+  schema: { type: 'string' },
+  example: '"2jmj7l5rSw0yVb_vlWAYkK_YBwk"',
+};
 
 export const query = (
   name: string,
