@@ -3,7 +3,7 @@
  * cloud had archived when it deleted them: what is on its way to the cloud has come later, and stays. Asked every half minute;
  * how far it has been told stands in the index, and is told again if that is lost.
  */
-import { covers, deleteVersions, inParallel, tombstonesOf } from '#shared/archive/deletion.ts';
+import { deletedVersions, deleteVersions, inParallel, tombstonesOf } from '#shared/archive/deletion.ts';
 import type { SeriesRef, Tombstone } from '#shared/archive/records.ts';
 import { isArchiveError } from '#shared/errors.ts';
 import { deletionFromWire, MAX_DELETIONS_PER_PAGE } from '#shared/gateway-deletions-api.ts';
@@ -50,20 +50,24 @@ export function createDeletions(options: DeletionsOptions): HearDeletions {
   /** The series of what was hidden; undefined: nothing was. */
   async function hide(tenant: string, tombstone: Tombstone): Promise<SeriesRef | undefined> {
     const versions = await index.getVersions(tenant, tombstone);
-    const covered = await inParallel(versions, async (version) =>
-      (await covers(index, tombstone, version)) ? [{ ...version, attributes: {} }] : [],
-    );
-    if (covered.flat().length === 0) return undefined;
-    await deleteVersions(index, covered.flat(), tombstone.deletedAtMs);
+    const gone = await deletedVersions(index, versions);
+    if (gone.length === 0) return undefined;
+    // No patient data is kept of them: what is restored is asked of the cloud.
+    const bare = gone.map((version) => ({ ...version, attributes: {} }));
+    await deleteVersions(index, bare, tombstone.deletedAtMs);
     const { studyInstanceUid, seriesInstanceUid } = tombstone;
     return { studyInstanceUid, seriesInstanceUid };
   }
 
   async function restore(tenant: string, restored: Tombstone): Promise<void> {
     const { changedAtMs } = restored;
-    for await (const tombstone of tombstonesOf(index, tenant, restored))
-      if (tombstone.deletedAtMs <= changedAtMs)
-        await index.updateTombstone(tombstone, ['deleted'], { state: 'restored', changedAtMs });
+    let wasDeleted = false;
+    for await (const tombstone of tombstonesOf(index, tenant, restored)) {
+      if (tombstone.deletedAtMs > changedAtMs) continue;
+      await index.updateTombstone(tombstone, ['deleted'], { state: 'restored', changedAtMs });
+      wasDeleted = true;
+    }
+    if (!wasDeleted) return;
     holdings.forget(tenant, restored);
     await holdings.adoptVersions(tenant, restored);
   }

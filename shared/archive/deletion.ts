@@ -24,26 +24,47 @@ export async function deletedAmong(
 ): Promise<ReadonlySet<InstanceRecord>> {
   const deleted = new Set<InstanceRecord>();
   for (const ofSeries of Map.groupBy(records, seriesNameOf).values()) {
-    const [first] = ofSeries;
-    if (first === undefined) continue;
-    const wanted = Map.groupBy(ofSeries, ({ sopInstanceUid }) => sopInstanceUid);
-    for await (const tombstone of tombstonesOf(index, first.tenant, seriesOf(first)))
-      for (const record of wanted.get(tombstone.sopInstanceUid) ?? [])
-        if (!deleted.has(record) && (await covers(index, tombstone, record))) deleted.add(record);
+    const wanted = new Set(ofSeries.map(({ sopInstanceUid }) => sopInstanceUid));
+    const tombstones = new Map<string, Tombstone[]>();
+    for await (const tombstone of tombstonesOf(index, ofSeries[0]!.tenant, seriesOf(ofSeries[0]!))) {
+      const { sopInstanceUid } = tombstone;
+      if (wanted.has(sopInstanceUid))
+        tombstones.set(sopInstanceUid, [...(tombstones.get(sopInstanceUid) ?? []), tombstone]);
+    }
+    for (const record of ofSeries)
+      if (await isCovered(index, tombstones.get(record.sopInstanceUid) ?? [], record)) deleted.add(record);
   }
   return deleted;
 }
 
-/** Whether the deletion is about the record's bytes. */
-export async function covers(
+/** The same of versions of one instance. */
+export async function deletedVersions(
+  index: ArchiveIndex,
+  versions: readonly InstanceRecord[],
+): Promise<readonly InstanceRecord[]> {
+  const [first] = versions;
+  if (first === undefined) return [];
+  const tombstones: Tombstone[] = [];
+  for await (const tombstone of tombstonesOf(index, first.tenant, first)) tombstones.push(tombstone);
+  const covered = await Promise.all(versions.map((version) => isCovered(index, tombstones, version)));
+  return versions.filter((_, i) => covered[i]);
+}
+
+/** @param tombstones of the record's instance */
+async function isCovered(
   index: Pick<ArchiveIndex, 'getPack'>,
-  tombstone: Tombstone,
+  tombstones: readonly Tombstone[],
   record: InstanceRecord,
 ): Promise<boolean> {
-  if (tombstone.state === 'restored') return false;
-  if (tombstone.packId === record.packId) return true;
+  const own = tombstones.find(({ packId }) => packId === record.packId);
+  if (own !== undefined && own.state !== 'restored') return true;
+  // What was restored is concerned by later deletions alone.
+  const restoredAtMs = own?.changedAtMs ?? Number.NEGATIVE_INFINITY;
+  const others = tombstones.filter(({ state, deletedAtMs }) => state !== 'restored' && deletedAtMs > restoredAtMs);
+  if (others.length === 0) return false;
   const pack = await index.getPack(record.tenant, packRefOf(record));
-  return pack?.state === 'archived' && (pack.archivedAtMs ?? Number.POSITIVE_INFINITY) <= tombstone.deletedAtMs;
+  const archivedAtMs = pack?.state === 'archived' ? pack.archivedAtMs : undefined;
+  return archivedAtMs !== undefined && others.some(({ deletedAtMs }) => archivedAtMs <= deletedAtMs);
 }
 
 /**
@@ -103,8 +124,8 @@ export async function removeVersion(index: ArchiveIndex, removed: InstanceRecord
   const current = versions.find(({ state }) => state === 'current');
   if (current === undefined || !isHere(current)) return;
   const conflicts = versions.filter((version) => version.state === 'conflict' && !isHere(version));
-  const gone = await deletedAmong(index, conflicts);
-  const next = conflicts.find((version) => !gone.has(version));
+  const gone = await deletedVersions(index, conflicts);
+  const next = conflicts.find((version) => !gone.includes(version));
   if (next === undefined) await index.deleteCurrent(current);
   else if (await index.replaceCurrent({ ...next, state: 'current' }, current)) await index.deleteConflict(next);
 }

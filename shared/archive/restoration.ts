@@ -2,10 +2,10 @@
  * Undoing deletions whose bytes have not been touched: a tombstone says first that they count again, then they are brought in
  * as if their packs had arrived once more. What ends half-way is finished by doing it again.
  */
-import { tombstonesOf } from './deletion.ts';
+import { inParallel, tombstonesOf } from './deletion.ts';
 import { indexInstances } from './ingest.ts';
 import type { ArchiveIndex } from './ports.ts';
-import type { InstanceRecord, InstanceRef, SeriesRef, StudyRef } from './records.ts';
+import type { InstanceRecord, InstanceRef, SeriesRef, StudyRef, Tombstone } from './records.ts';
 
 const BATCH = 500;
 
@@ -17,19 +17,25 @@ export async function restoreInstances(
   nowMs: number,
 ): Promise<number> {
   let restored = 0;
-  let records: InstanceRecord[] = [];
-  const bringIn = async (): Promise<void> => {
-    await indexInstances(index, records);
-    records = [];
+  let batch: Tombstone[] = [];
+  const bringBack = async (): Promise<void> => {
+    const change = { state: 'restored', changedAtMs: nowMs } as const;
+    const changed = await inParallel(batch, (tombstone) => index.updateTombstone(tombstone, ['deleted'], change));
+    restored += changed.filter((isChanged) => isChanged).length;
+    // Also those that were restored already: it may be that nobody came to the second step.
+    const back = batch.filter(({ state }, i) => changed[i] === true || state === 'restored');
+    await indexInstances(index, back.map(recordOf));
+    batch = [];
   };
   for await (const tombstone of tombstonesOf(index, tenant, ref)) {
-    const { state, deletedAtMs: _, changedAtMs: __, ...record } = tombstone;
-    if (await index.updateTombstone(tombstone, ['deleted'], { state: 'restored', changedAtMs: nowMs })) restored++;
-    else if (state !== 'restored') continue;
-    // Also those that are restored already: it may be that nobody came to the second step.
-    records.push({ ...record, state: 'current' });
-    if (records.length === BATCH) await bringIn();
+    batch.push(tombstone);
+    if (batch.length === BATCH) await bringBack();
   }
-  await bringIn();
+  await bringBack();
   return restored;
 }
+
+const recordOf = ({ deletedAtMs: _, changedAtMs: __, ...record }: Tombstone): InstanceRecord => ({
+  ...record,
+  state: 'current',
+});

@@ -125,6 +125,20 @@ describe('a deletion', () => {
     expect(await versions(records[0]!)).toEqual([]);
     expect(await isDeleted(index, tenant(), study)).toBe(true);
   });
+
+  it('is undone for what has its bytes, whatever becomes of copies', async () => {
+    const [current, conflict] = [instanceRecord({ pack: 6 }), instanceRecord({ bytes: 'other', pack: 7 })];
+    for (const pack of [6, 7]) await index.createPack(packRecord({ pack, state: 'archived', archivedAtMs: 500 }));
+    await indexInstances(index, [current, conflict]);
+    await remove(current, 1_000);
+    const place = { ...conflict, state: 'deleted', deletedAtMs: 1_000, changedAtMs: 1_000 } as const;
+    await index.updateTombstone(place, ['deleted'], { state: 'purging', changedAtMs: 1_500 });
+    expect(await restoreInstances(index, tenant(), current, 2_000)).toBe(1);
+    expect(await versions(current)).toEqual([current]);
+    expect(await kinds(current, conflict)).toEqual(['stored', 'duplicate']);
+    await remove(current, 3_000);
+    expect(await versions(current)).toEqual([]);
+  });
 });
 
 describe('deletions and arrivals at once, with any failures between', () => {
