@@ -7,6 +7,7 @@ import { entryNameOf } from '#shared/archive/entry-inspector.ts';
 import type { Outcome } from '#shared/archive/outcome.ts';
 import { encodeDirectory, encodeLocalHeader, type PackEntry } from '#shared/archive/pack.ts';
 import type { PackRef } from '#shared/archive/records.ts';
+import { READ_BYTES } from './scratch.ts';
 import type { Spooled } from './spooled-instance.ts';
 
 interface PendingEntry {
@@ -69,11 +70,14 @@ export class PendingPack {
     return this.#entries.push({ header, instance }) - 1;
   }
 
-  /** The whole ZIP file. May be asked for again. Errors: those of the scratch storage. */
-  async *bytes(): AsyncGenerator<Uint8Array, void, undefined> {
+  /**
+   * The whole ZIP file. May be asked for again. Errors: those of the scratch storage.
+   * @param blocks see ScratchRange
+   */
+  async *bytes(blocks?: readonly [Buffer, Buffer]): AsyncGenerator<Uint8Array, void, undefined> {
     for (const { header, instance } of this.#entries) {
       yield header;
-      yield* instance.range.read();
+      yield* instance.range.read(blocks);
     }
     yield encodeDirectory(this.#packEntries, this.#lengthBytes);
   }
@@ -82,7 +86,8 @@ export class PendingPack {
   async expected(): Promise<{ readonly lengthBytes: number; readonly sha256: string }> {
     const hash = createHash('sha256');
     let lengthBytes = 0;
-    for await (const bytes of this.bytes()) {
+    const blocks = [Buffer.allocUnsafeSlow(READ_BYTES), Buffer.allocUnsafeSlow(READ_BYTES)] as const;
+    for await (const bytes of this.bytes(blocks)) {
       hash.update(bytes);
       lengthBytes += bytes.length;
     }
