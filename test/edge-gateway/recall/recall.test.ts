@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createDicomwebService, type Service } from '#shared/dicomweb/service.ts';
 import { isArchiveError } from '#shared/errors.ts';
 import { renderFrame } from '#shared/imaging/render.ts';
+import { transcodeFrame } from '#shared/imaging/transcode.ts';
 import { silentLogger } from '#shared/log.ts';
 import { freshUid, type MadeInstance, makeInstance } from '#test/support/dicom-factory.ts';
 import { until } from '#test/support/system.ts';
@@ -21,6 +22,7 @@ async function open(made: readonly MadeInstance[], options: Partial<SiteOptions>
     archive: site.recall.archive,
     tenantOf: () => tenant,
     render: renderFrame,
+    transcode: transcodeFrame,
     log: silentLogger,
     inspectEntry: () => Promise.reject(new Error('there is a manifest for everything here')),
   });
@@ -328,24 +330,6 @@ describe('while the cloud is away', () => {
     expect(await dataSetOf(await fileOf(here[0]!))).toEqual(Buffer.from(here[0]!.dataSet));
     expect((await get('/studies')).headers.get('warning')).toBeNull();
     expect((await fileOf(there[0]!)).status).toBe(200);
-  });
-
-  it('a study of which a part is here is that part, with 206 and a Warning, and whole again afterwards', async () => {
-    const made = makeStudy(3, 2);
-    await open(made);
-    await site.bringHere(site.cloud.packs);
-    await site.evict(site.cloud.packs.slice(1));
-    await site.stopCloud();
-    const path = `/studies/${made[0]!.ref.studyInstanceUid}`;
-    const part = await get(path);
-    expect([part.status, part.headers.get('retry-after')]).toEqual([206, '30']);
-    expect(part.headers.get('warning')).toMatch(/"4 of 6 instances cannot be given now: The cloud archive cannot/);
-    expect((await part.text()).match(/Content-Location: /g)).toHaveLength(2);
-    await site.startCloud();
-    await until('the cloud to be noticed', 10_000, async () => site.recall.report().cloudAnswers);
-    const whole = await get(path);
-    expect([whole.status, whole.headers.get('warning')]).toEqual([200, null]);
-    expect((await whole.text()).match(/Content-Location: /g)).toHaveLength(6);
   });
 
   it('nobody waits for one that does not answer, after the first has', async () => {

@@ -77,8 +77,8 @@ describe('all bulk data', () => {
     const parts = await partsOf(response);
     const given = new Map(parts.map(({ headers, body }) => [headers['content-location'] ?? '', body]));
     for (const uri of uris) {
+      if (uri.includes(compressed.ref.sopInstanceUid)) continue; // by frames, below
       const alone = await ask(service, uri);
-      if (alone.headers.get('content-type')?.startsWith('multipart')) continue; // compressed: by frames, below
       expect(given.get(uri)).toEqual(await bytesOf(alone));
     }
     expect(parts.length).toBeGreaterThanOrEqual(uris.length);
