@@ -87,39 +87,51 @@ function exactColors(pixels: Uint8Array): Indexed | undefined {
   return { palette, indices };
 }
 
-/** Ordered dither, 4 x 4, in eighths of a level of 5 bits: the same in every picture of a cine, so that nothing flickers. */
-const dither = [0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5].map((step) => step / 2 - 3.75);
+/** Ordered dither, 4 x 4, of a level of 5 bits: the same in every picture of a cine, so that nothing flickers. */
+const dither = [0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5].map((step) => Math.floor(step / 2 - 3.75));
+/** The level of 5 bits of a value, by the value and what dither adds to it, from -4 on. */
+const levelOf = Uint8Array.from({ length: 264 }, (_, i) => Math.max(0, Math.min(255, i - 4)) >> 3);
 
 function fewerColors({ width, pixels }: Picture): Indexed {
   const counts = new Uint32Array(BINS);
-  const sums = [new Float64Array(BINS), new Float64Array(BINS), new Float64Array(BINS)] as const;
+  const red = new Float64Array(BINS);
+  const green = new Float64Array(BINS);
+  const blue = new Float64Array(BINS);
   for (let i = 0; i < pixels.length; i += 3) {
-    const bin = binOf(pixels[i]!, pixels[i + 1]!, pixels[i + 2]!);
+    const r = pixels[i]!;
+    const g = pixels[i + 1]!;
+    const b = pixels[i + 2]!;
+    const bin = ((r >> 3) << 10) | ((g >> 3) << 5) | (b >> 3);
     counts[bin]!++;
-    for (let c = 0; c < 3; c++) sums[c as 0 | 1 | 2][bin]! += pixels[i + c]!;
+    red[bin]! += r;
+    green[bin]! += g;
+    blue[bin]! += b;
   }
   const boxes = medianCut(counts);
   const palette = new Uint8Array(3 * COLORS);
-  for (const [index, bins] of boxes.entries()) {
-    const total = bins.reduce((sum, bin) => sum + counts[bin]!, 0);
-    for (const [c, sum] of sums.entries()) {
-      palette[3 * index + c] = Math.round(bins.reduce((all, bin) => all + sum[bin]!, 0) / total);
-    }
-  }
   const nearest = new Int16Array(BINS).fill(-1);
-  for (const [index, bins] of boxes.entries()) for (const bin of bins) nearest[bin] = index;
+  for (const [index, bins] of boxes.entries()) {
+    const sumOf = (values: Uint32Array | Float64Array): number => bins.reduce((sum, bin) => sum + values[bin]!, 0);
+    const total = sumOf(counts);
+    palette.set(
+      [red, green, blue].map((values) => Math.round(sumOf(values) / total)),
+      3 * index,
+    );
+    for (const bin of bins) nearest[bin] = index;
+  }
   const indices = new Uint8Array(pixels.length / 3);
-  for (let at = 0, i = 0; at < indices.length; at++, i += 3) {
-    const step = dither[(((at / width) | 0) & 3) * 4 + ((at % width) & 3)]!;
-    const bin = binOf(shifted(pixels[i]!, step), shifted(pixels[i + 1]!, step), shifted(pixels[i + 2]!, step));
-    if (nearest[bin]! < 0) nearest[bin] = nearestOf(palette, boxes.length, bin);
-    indices[at] = nearest[bin]!;
+  for (let row = 0, at = 0, i = 0; at < indices.length; row++) {
+    for (let column = 0; column < width; column++, at++, i += 3) {
+      const step = 4 + dither[((row & 3) << 2) | (column & 3)]!;
+      const [r, g, b] = [levelOf[pixels[i]! + step]!, levelOf[pixels[i + 1]! + step]!, levelOf[pixels[i + 2]! + step]!];
+      const bin = (r << 10) | (g << 5) | b;
+      if (nearest[bin]! < 0) nearest[bin] = nearestOf(palette, boxes.length, bin);
+      indices[at] = nearest[bin]!;
+    }
   }
   return { palette, indices };
 }
 
-const binOf = (r: number, g: number, b: number): number => ((r >> 3) << 10) | ((g >> 3) << 5) | (b >> 3);
-const shifted = (value: number, step: number): number => Math.max(0, Math.min(255, (value + step) | 0));
 const channelOf = (bin: number, c: number): number => (bin >> (10 - 5 * c)) & 31;
 
 /** The bins that are used, in as many boxes as there are colours: always the box with the most pixels times its extent is cut. */

@@ -74,7 +74,7 @@ const rowsOf = (values: readonly number[], columns: number): number[][] =>
 describe('window', () => {
   it('is the one asked for, in modality units, before any of the data set', async () => {
     expect(await grays(plain)).toEqual([...ramp]);
-    const threshold = [...ramp].map((value) => (value > 60 ? 255 : 0));
+    const threshold = [...ramp].map((value): number => (value > 60 ? 255 : 0));
     expect(await grays(plain, '?window=60,1,linear-exact')).toEqual(threshold.with(5, 128));
     expect(await grays(rescaled, '?window=-880,1,linear-exact')).toEqual(threshold.with(5, 128));
     const sigmoid = await grays(plain, '?window=120,100,sigmoid');
