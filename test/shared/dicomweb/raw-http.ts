@@ -14,6 +14,9 @@ export interface RawAnswer {
   readonly body: string;
 }
 
+/** Of an answer; what is longer is not read to its end. */
+const mostBytes = 16 * 1024 * 1024;
+
 type Chunks = Iterable<string | Uint8Array> | AsyncIterable<string | Uint8Array>;
 
 /** Sends until there is an answer or nothing is left, and waits for the answer. Strings are latin1. */
@@ -27,7 +30,7 @@ export async function exchange(port: number, chunks: Chunks | string, endsAfter 
     pieces.push(piece);
     lengthBytes += piece.length;
     head ??= headOf(Buffer.concat(pieces));
-    if (head !== undefined && isComplete(head, lengthBytes, pieces)) answered.resolve();
+    if (lengthBytes > mostBytes || (head !== undefined && isComplete(head, lengthBytes, pieces))) answered.resolve();
   });
   socket.on('close', () => answered.resolve());
   socket.on('error', () => answered.resolve());
