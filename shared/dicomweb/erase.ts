@@ -32,13 +32,15 @@ export async function erase(
 
 /**
  * A page of another origin may not send DELETE before the service has allowed it (the Fetch standard: it is no CORS-safelisted method). This
- * is for browsers and proxies that do not ask, and for pages without an origin of their own.
+ * is for browsers and proxies that do not ask, and for pages without an origin of their own. Where any origin may read, a page that deletes
+ * has to show that it was given a token.
  */
 function refuseOtherOrigins({ request, baseUrl }: Context, allowedOrigins: readonly string[]): void {
   const origin = request.headers.get('origin');
   const isOther = origin !== null && origin !== new URL(baseUrl).origin;
   const isCrossSite = origin === null && request.headers.get('sec-fetch-site') === 'cross-site';
-  const isAllowed = origin !== null && (allowedOrigins.includes(origin) || allowedOrigins.includes('*'));
+  const hasToken = request.headers.has('authorization');
+  const isAllowed = origin !== null && (allowedOrigins.includes(origin) || (allowedOrigins.includes('*') && hasToken));
   if ((isOther && !isAllowed) || isCrossSite)
     throw new ArchiveError('forbidden', 'A page of another origin may not delete anything here.');
 }

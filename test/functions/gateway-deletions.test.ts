@@ -25,7 +25,7 @@ beforeEach(async () => {
 });
 afterEach(() => cloud.close());
 
-const post = (body: unknown): Promise<Response> =>
+const post = (body: unknown, path = 'deletions'): Promise<Response> =>
   createGatewayService({
     archive: cloud.archive,
     grantUpload: async () => ({ url: 'https://store.example/', headers: {} }),
@@ -34,7 +34,7 @@ const post = (body: unknown): Promise<Response> =>
     nowMs: () => nowMs,
     log: silentLogger,
   })(
-    new Request('http://cloud/gateway/deletions', {
+    new Request(`http://cloud/gateway/${path}`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify(body),
@@ -89,5 +89,23 @@ describe('POST /gateway/deletions', () => {
     expect((await post({ limit: 1_001 })).status).toBe(400);
     tenant = 'somebody-else';
     expect(await told()).toMatchObject({ deletions: [] });
+  });
+});
+
+describe('a pack that was given up', () => {
+  it('is not held any more, and taken for archived by who announces it again', async () => {
+    const [pack] = cloud.packs;
+    const { sha256, lengthBytes } = (await cloud.index.getPack(tenant, pack!))!;
+    await cloud.index.updatePack(tenant, pack!, ['archived'], { purgedAtMs: nowMs });
+    const announced = { packs: [{ ...pack, sha256, lengthBytes, instanceCount: 5 }] };
+    expect(await (await post(announced, 'uploads')).json()).toMatchObject({ packs: [{ kind: 'archived' }] });
+    expect(await (await post({ packs: [pack] }, 'uploads/status')).json()).toMatchObject({
+      packs: [{ kind: 'archived' }],
+    });
+    expect(await (await post({ packs: [pack] }, 'reads')).json()).toEqual({
+      packs: [{ kind: 'purged', packId: pack?.packId }],
+    });
+    const { studyInstanceUid } = uids;
+    expect(await (await post({ studyInstanceUid }, 'holdings')).json()).toEqual({ packs: [] });
   });
 });

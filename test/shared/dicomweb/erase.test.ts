@@ -146,6 +146,9 @@ describe('DELETE', () => {
     const allowed = await ask(service, study, preflight, 'OPTIONS');
     expect(allowed.headers.get('access-control-allow-methods')).toContain('DELETE');
     expect((await remove(study, { origin: foreign })).status).toBe(204);
+    service = serviceOver(fixture, { eraser: createEraser(fixture.index, Date.now), allowedOrigins: ['*'] });
+    expect((await remove(study, { origin: foreign })).status).toBe(403);
+    expect((await remove(study, { origin: foreign, authorization: 'Bearer x' })).status).toBe(204);
     expect((await remove(study, { origin })).status).toBe(204);
   });
 });
