@@ -1,7 +1,7 @@
 /**
  * Searching the SQLite index: candidates come from the planner one by one, records are compared by compileMatch and by
  * nothing else. Rows are pulled as they are needed and what a page skips is not read where no key has to decide, so that
- * the work is that of the records looked at, at most EXAMINED_LIMIT of them: a second or two, and memory for one page.
+ * the work is that of the records looked at, at most EXAMINED_LIMIT of them: about a second, and memory for one page.
  */
 import type { InstanceAvailability } from '#shared/archive/availability.ts';
 import {
@@ -38,7 +38,7 @@ const COUNTED_LIMIT = 200;
 const COUNTED_BY_INDEX = 10_000;
 
 /** How many records one search may compare with its keys. */
-export const EXAMINED_LIMIT = 100_000;
+export const EXAMINED_LIMIT = 50_000;
 
 type Matches = (attributes: DicomJson) => boolean;
 

@@ -1,7 +1,7 @@
 /**
  * Pages that are stable while studies arrive: where the pages of a list ended that a client has read, so that his next offset goes on
- * behind the last match that he has, instead of counting anew from a beginning that has shifted. In memory, bounded, oldest lists
- * first; what is forgotten is counted again. How the list is ordered is the index's (ArchiveIndex.search).
+ * behind the last match that he has, instead of counting anew from a beginning that has shifted. In memory and bounded: what was
+ * read longest ago is forgotten first, and counted again. How the list is ordered is the index's (ArchiveIndex.search).
  */
 import { createHash } from 'node:crypto';
 import type { Place, Query } from '../archive/query.ts';
@@ -44,17 +44,20 @@ export function createSearchPlaces(maximumPlaces = MAXIMUM_PLACES): SearchPlaces
       return after === undefined ? { offset } : { offset: 0, after };
     },
     remember(list, offset, shown) {
-      const known = offset === 0 ? undefined : lists.get(list);
       if (offset === 0) forget(list);
-      const places = known ?? new Map<number, Place>();
+      const places = lists.get(list) ?? new Map<number, Place>();
       count -= places.size;
       for (const [i, place] of shown.entries()) places.set(offset + i + 1, place);
       count += places.size;
       lists.delete(list);
       if (places.size > 0) lists.set(list, places);
-      for (const [oldest] of lists) {
-        if (count <= maximumPlaces) return;
-        forget(oldest);
+      for (const [oldest, known] of lists) {
+        for (const first of known.keys()) {
+          if (count <= maximumPlaces) return;
+          known.delete(first);
+          count--;
+        }
+        lists.delete(oldest);
       }
     },
   };

@@ -128,7 +128,7 @@ describe('the SQLite index', () => {
     await indexInstances(index, [record]);
     const other = new DatabaseSync(file);
     // More instances than a search may compare, without the time that storing them takes.
-    other.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100010)
+    other.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50010)
       INSERT INTO instance (series_id, instance_uid, conflict, sop_class_uid, transfer_syntax_uid, digest, pack_id,
         offset_bytes, length_bytes, data_set_offset_bytes, attributes)
       SELECT 1, '9.' || i, '', '1', '1', 'd', 'p', i, 1, 1, '{}' FROM n`);

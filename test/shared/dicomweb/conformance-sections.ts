@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { indexedAttributes } from '#shared/archive/records.ts';
-import { tagKey } from '#shared/dicom/tags.ts';
+import { Tag, tagKey } from '#shared/dicom/tags.ts';
 import { maximumAcceptBytes } from '#shared/dicomweb/accept.ts';
 import { maximumHeldBytes } from '#shared/dicomweb/bulkdata.ts';
 import { exposedHeaders } from '#shared/dicomweb/cross-origin.ts';
@@ -112,8 +112,9 @@ function attributes(): string {
       .map(({ tag, keyword, vr }) => {
         const key = tagKey(tag);
         const isIndexed = indexedAttributes.some((one) => one.tag === tag);
-        const how = vr === 'SQ' ? 'by paths through it' : isIndexed ? '' : 'of any of its instances';
-        return [level, `(${key.slice(0, 4)},${key.slice(4)})`, keyword, vr, how];
+        const how = isIndexed ? (vr === 'SQ' ? 'by paths through it' : '') : 'of any of its instances';
+        const zone = tag === Tag.TimezoneOffsetFromUTC ? 'says what dates and times mean' : how;
+        return [level, `(${key.slice(0, 4)},${key.slice(4)})`, keyword, vr, zone];
       }),
   );
   return table(['level', 'tag', 'keyword', 'VR', 'matched'], rows);

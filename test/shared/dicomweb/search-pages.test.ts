@@ -12,6 +12,7 @@ import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { createSearchPlaces, listOf } from '#shared/dicomweb/search-places.ts';
 import { createDicomwebService } from '#shared/dicomweb/service.ts';
 import { renderFrame } from '#shared/imaging/render.ts';
+import { transcodeFrame } from '#shared/imaging/transcode.ts';
 import { silentLogger } from '#shared/log.ts';
 import { instanceRecord, json, studyUid } from '#test/support/archive-records.ts';
 import { ask } from './ask.ts';
@@ -32,6 +33,7 @@ function anArchive() {
     archive: { index, packs: {} as PackStore },
     tenantOf: () => own,
     render: renderFrame,
+    transcode: transcodeFrame,
     log: silentLogger,
   });
   const page = async (path: string, client = 'one'): Promise<unknown[]> => {
@@ -130,12 +132,15 @@ describe('what is remembered of pages', () => {
     places.remember('b', 0, some(0, 5));
     places.remember('a', 5, some(5, 2));
     expect(places.pageAt('a', 5)).toEqual({ offset: 0, after: place(4) });
-    expect(places.pageAt('b', 5)).toEqual({ offset: 5 });
+    expect(places.pageAt('b', 2)).toEqual({ offset: 2 });
+    expect(places.pageAt('b', 3)).toEqual({ offset: 0, after: place(2) });
+    // Of a long list the pages that were read last.
     places.remember('c', 0, some(0, 50));
     for (const list of ['a', 'b', 'c']) expect(places.pageAt(list, 3)).toEqual({ offset: 3 });
-    // Counted right all the same.
-    places.remember('d', 0, some(0, 10));
-    expect(places.pageAt('d', 10)).toEqual({ offset: 0, after: place(9) });
+    expect(places.pageAt('c', 50)).toEqual({ offset: 0, after: place(49) });
+    places.remember('c', 50, some(50, 4));
+    expect(places.pageAt('c', 54)).toEqual({ offset: 0, after: place(53) });
+    expect(places.pageAt('c', 44)).toEqual({ offset: 44 });
   });
 
   it('begins anew with the first page', () => {
