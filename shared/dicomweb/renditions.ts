@@ -7,12 +7,12 @@ import type { EntryRecord } from '../archive/manifest-entry.ts';
 import type { PackStore } from '../archive/ports.ts';
 import type { ByteRange } from '../archive/records.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
+import { frameRange } from '../dicom/frame-ranges.ts';
 import { transferSyntaxOf } from '../dicom/transfer-syntax.ts';
 import { ArchiveError } from '../errors.ts';
 import { canDecode } from '../imaging/codecs.ts';
 import type { BodySource } from './body.ts';
 import { needsWhole, readWhole } from './bulkdata.ts';
-import { openFrames } from './frame-source.ts';
 import { PackBytes } from './pack-bytes.ts';
 import { reportHtml, reportPlainText, reportPolicy } from './report-text.ts';
 import { keyOf, type StoredInstance } from './stored-instances.ts';
@@ -94,10 +94,8 @@ export function renditionOf(
       return reportRendition(entry, mediaType);
     case 'document':
       return documentRendition(packs, instance, entry, mediaType);
-    case 'video': {
-      const frames = openFrames(packs, instance, entry);
-      return { contentType: mediaType, headers: {}, body: async () => flattened(frames.read([1])) };
-    }
+    case 'video':
+      return videoRendition(packs, instance, entry, mediaType);
     default:
       throw cannotRenderThis(instance);
   }
@@ -149,6 +147,48 @@ function documentRendition(packs: PackStore, record: EntryRecord, entry: Manifes
   };
 }
 
+/** One stream, however many pictures are in it; in as many fragments as its sender made, which are no part of it. */
+function videoRendition(packs: PackStore, record: EntryRecord, entry: ManifestEntry, contentType: string): Rendition {
+  if (entry.frames.kind !== 'encapsulated') {
+    throw new ArchiveError(
+      'cannot-render',
+      'This instance holds no video stream, though its transfer syntax is for one.',
+    );
+  }
+  const { offsetBytes, lengthBytes, fragments } = frameRange(entry.frames, 1);
+  const open = (range: ByteRange): Promise<PackBytes> =>
+    PackBytes.open(packs, keyOf(record), {
+      ...range,
+      offsetBytes: record.offsetBytes + offsetBytes + range.offsetBytes,
+    });
+  const whole = { offsetBytes: 0, lengthBytes };
+  if (fragments === 1) return { contentType, lengthBytes, headers: {}, body: (range = whole) => open(range) };
+  return {
+    contentType,
+    headers: {},
+    body: async () => fragmentsOf(await open(whole), record.offsetBytes + offsetBytes, lengthBytes),
+  };
+}
+
+/** What the items hold (PS3.5 §A.4), as it comes. Error `damaged` where no item begins. */
+async function* fragmentsOf(
+  bytes: PackBytes,
+  offsetBytes: number,
+  lengthBytes: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    for (let at = offsetBytes; at < offsetBytes + lengthBytes; ) {
+      const head = Buffer.from(await bytes.gatherTo(at + 8));
+      if (head.readUInt32BE(0) !== 0xfeff00e0) throw new ArchiveError('damaged', 'A fragment of the video is no item.');
+      const fragmentBytes = head.readUInt32LE(4);
+      yield* bytes.take(fragmentBytes);
+      at += 8 + fragmentBytes;
+    }
+  } finally {
+    await bytes.return();
+  }
+}
+
 function inMemory(contentType: string, bytes: Uint8Array, headers: Readonly<Record<string, string>>): Rendition {
   return {
     contentType,
@@ -161,13 +201,4 @@ function inMemory(contentType: string, bytes: Uint8Array, headers: Readonly<Reco
 
 async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
   yield bytes;
-}
-
-async function* flattened(
-  bodies: AsyncIterable<Uint8Array | AsyncIterable<Uint8Array>>,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const body of bodies) {
-    if (body instanceof Uint8Array) yield body;
-    else yield* body;
-  }
 }

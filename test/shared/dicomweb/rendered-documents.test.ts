@@ -95,13 +95,21 @@ const video = makeInstance({
   transferSyntaxUid: '1.2.840.10008.1.2.4.102',
   pixels: [videoBytes],
 });
+const inFragments = makeInstance({
+  rows: 8,
+  columns: 8,
+  frames: 25,
+  transferSyntaxUid: '1.2.840.10008.1.2.4.102.1',
+  offsetTable: 'empty',
+  pixels: [videoBytes.subarray(0, 2000), videoBytes.subarray(2000, 2002), videoBytes.subarray(2002)],
+});
 const waveform = makeInstance({ sopClassUid: sop('9.1.1'), modality: 'ECG', pixels: 'none' });
 const emptyReport = makeInstance({ sopClassUid: sop('88.11'), modality: 'SR', pixels: 'none' });
 
 let fixture: ArchiveFixture;
 let service: Service;
 beforeAll(async () => {
-  const all = [report, pdf, smallPdf, deflatedPdf, lyingPdf, cda, video, waveform, emptyReport];
+  const all = [report, pdf, smallPdf, deflatedPdf, lyingPdf, cda, video, inFragments, waveform, emptyReport];
   fixture = await makeArchive(all.map(({ file }) => file));
   service = serviceOver(fixture);
 });
@@ -223,10 +231,17 @@ describe('video', () => {
       const body = accept?.startsWith('multipart') ? (await partsOf(response))[0]!.body : await bytesOf(response);
       expect(Buffer.compare(body.subarray(0, videoBytes.length), videoBytes)).toBe(0);
     }
+    expect(await bytesOf(await rendered(inFragments))).toEqual(Buffer.from(videoBytes));
     const problem = await problemOf(await rendered(video, 'image/jpeg'));
     expect([problem.status, problem.detail]).toEqual([406, expect.stringContaining('video/mp4')]);
     expect((await ask(service, `${pathOf(video)}/frames/1/rendered`)).status).toBe(406);
   });
+});
+
+it('gives ranges of a video, as players ask for to seek', async () => {
+  const response = await ask(service, `${pathOf(video)}/rendered`, { range: 'bytes=100-199' });
+  expect([response.status, response.headers.get('content-range')]).toEqual([206, 'bytes 100-199/5000']);
+  expect(await bytesOf(response)).toEqual(Buffer.from(videoBytes.subarray(100, 200)));
 });
 
 it('of what is neither picture nor text is 406 with what to do instead', async () => {
