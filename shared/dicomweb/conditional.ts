@@ -26,6 +26,9 @@ export function isUnchanged(request: Request, tag: string): boolean {
   return asked.trim() === '*' || asked.split(',').some((one) => opaque(one) === opaque(tag));
 }
 
+/** Cache-Control of frames, pictures and bulk data: what their URLs name seldom changes. */
+export const keptForAWhile = 'private, max-age=600';
+
 /** @param cacheControl what the whole answer would say (RFC 9110 §15.4.5); default: that of every answer */
 export function notModified(tag: string, cacheControl?: string): Response {
   const headers = { etag: tag, ...(cacheControl === undefined ? {} : { 'cache-control': cacheControl }) };

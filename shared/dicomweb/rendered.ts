@@ -6,7 +6,7 @@ import { ArchiveError } from '../errors.ts';
 import type { RenderedMediaType } from '../imaging/encode.ts';
 import { acceptOf, type MediaRange, negotiate, type Offer } from './accept.ts';
 import { begunStreamOf } from './body.ts';
-import { entityTag, isUnchanged, notModified, rangeHeaders, rangeOf } from './conditional.ts';
+import { entityTag, isUnchanged, keptForAWhile, notModified, rangeHeaders, rangeOf } from './conditional.ts';
 import type { Context } from './context.ts';
 import { assertFramesExist } from './frames.ts';
 import { multipartRelated, type Part } from './multipart.ts';
@@ -23,8 +23,6 @@ import { getCurrent, listStored, type StoredInstance, storedInstance } from './s
 export const maximumPictures = 2000;
 
 export const pictureTypes: readonly RenderedMediaType[] = ['image/jpeg', 'image/png', 'image/gif'];
-export const keptForAWhile = 'private, max-age=600';
-
 /** Errors: `not-found`, `not-acceptable`, `bad-request`, `cannot-render` for what cannot be shown, `limit-exceeded`. */
 export async function retrieveRendered(
   options: RenderOptions,
