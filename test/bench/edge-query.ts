@@ -4,19 +4,11 @@
  * packs that are in the cloud, since what is measured is the index and not a disk full of small packs.
  */
 import { spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
-import { connect } from '#edge-gateway/dimse/client.ts';
-import { indexInstances } from '#shared/archive/ingest.ts';
-import { indexedAttributesOf } from '#shared/archive/instance-reader.ts';
-import { newPackId } from '#shared/archive/keys.ts';
-import type { InstanceRecord } from '#shared/archive/records.ts';
-import { readHeader } from '#shared/dicom/part10.ts';
-import { CT_IMAGE_STORAGE, EXPLICIT_VR_LITTLE_ENDIAN, smallStudy } from './instances.ts';
+import { smallStudy } from './instances.ts';
 import {
   archipel,
   during,
@@ -27,13 +19,10 @@ import {
   type RunningServer,
   withPeakMemory,
 } from './servers.ts';
+import { BY_STORE, indexStudies, storeStudies } from './studies.ts';
 import { median, printRows, quantile } from './table.ts';
 
 const studies = Number(process.env.ARCHIPEL_BENCH_STUDIES ?? 2_000);
-/** Above it our index is filled beforehand. */
-const BY_STORE = 10_000;
-const BATCH = 1_000;
-const SENDERS = 4;
 const ROUNDS = 5;
 const WEB_ROUNDS = 50;
 
@@ -53,9 +42,9 @@ export async function run(): Promise<void> {
   try {
     for (const kind of installed([archipel, orthanc])) {
       const isFilled = kind === archipel && studies > BY_STORE;
-      if (isFilled) await fillIndex(join(folder, kind.name));
+      if (isFilled) await indexStudies(join(folder, kind.name), studies);
       const figures = await during(kind, { folder: join(folder, kind.name) }, async (server) => {
-        if (!isFilled) await fill(server.dicomPort);
+        if (!isFilled) await storeStudies(server.dicomPort, studies);
         await allIndexed(server.dicomPort);
         await server.atRest();
         const { result, peakMb } = await withPeakMemory(server, () => ask(server));
@@ -138,77 +127,6 @@ async function getTimes(url: string): Promise<number[]> {
     times.push(performance.now() - startedAtMs);
   }
   return times;
-}
-
-async function fill(port: number): Promise<void> {
-  let next = 0;
-  const sender = async (): Promise<void> => {
-    const association = await connect({
-      host: '127.0.0.1',
-      port,
-      callingAeTitle: 'BENCH',
-      calledAeTitle: 'ARCHIPEL',
-      contexts: [{ abstractSyntax: CT_IMAGE_STORAGE, transferSyntaxes: [EXPLICIT_VR_LITTLE_ENDIAN] }],
-    });
-    for (let number = next++; number < studies; number = next++) {
-      const { sopInstanceUid, dataSet } = smallStudy(number);
-      const { status } = await association.store({
-        sopClassUid: CT_IMAGE_STORAGE,
-        sopInstanceUid,
-        transferSyntaxUid: EXPLICIT_VR_LITTLE_ENDIAN,
-        dataSet,
-      });
-      if (status !== 0) throw new Error(`a store was answered ${status.toString(16)}H`);
-    }
-    await association.release();
-  };
-  await Promise.all(Array.from({ length: SENDERS }, sender));
-}
-
-async function fillIndex(folder: string): Promise<void> {
-  mkdirSync(folder, { recursive: true });
-  const index = await createSqliteIndex({ file: join(folder, 'index.sqlite'), inWorker: true });
-  try {
-    for (let next = 0; next < studies; next += BATCH) {
-      const numbers = Array.from({ length: Math.min(BATCH, studies - next) }, (_, i) => next + i);
-      const records = numbers.map(recordOf);
-      await Promise.all(
-        records.map((record) =>
-          index.createPack({
-            ...record,
-            state: 'archived',
-            instanceCount: 1,
-            createdAtMs: 1,
-            archivedAtMs: 2,
-            evictedAtMs: 3,
-          }),
-        ),
-      );
-      await indexInstances(index, records);
-    }
-  } finally {
-    await index.close();
-  }
-}
-
-function recordOf(number: number): InstanceRecord {
-  const { sopInstanceUid, dataSet } = smallStudy(number);
-  const header = readHeader(dataSet, { transferSyntaxUid: EXPLICIT_VR_LITTLE_ENDIAN });
-  return {
-    tenant: 'default',
-    studyInstanceUid: header.dataSet.ascii(0x0020000d) ?? '',
-    seriesInstanceUid: header.dataSet.ascii(0x0020000e) ?? '',
-    sopInstanceUid,
-    sopClassUid: CT_IMAGE_STORAGE,
-    transferSyntaxUid: EXPLICIT_VR_LITTLE_ENDIAN,
-    digest: String(number).padStart(64, '0'),
-    packId: newPackId(1_700_000_000_000 + number, randomBytes(10)),
-    offsetBytes: 0,
-    lengthBytes: dataSet.length,
-    dataSetOffsetBytes: 0,
-    state: 'current',
-    attributes: indexedAttributesOf(header),
-  };
 }
 
 /** An index may follow its acknowledgements. */

@@ -9,6 +9,7 @@ const benches: Readonly<Record<string, () => Promise<{ run(): Promise<void> }>>>
   'edge-query': () => import('./edge-query.ts'),
   'edge-retrieve': () => import('./edge-retrieve.ts'),
   'edge-wan': () => import('./edge-wan.ts'),
+  web: () => import('./web.ts'),
 };
 
 const wanted = process.argv.slice(2);
