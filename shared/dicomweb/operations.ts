@@ -111,7 +111,12 @@ const asDataSets = { [dicomJson]: 'data-sets', 'application/json': 'data-sets', 
 const asBytes = (...types: readonly string[]): Record<string, Content> =>
   Object.fromEntries(types.map((type) => [type, 'bytes']));
 
-const asStored = { [dicomJson]: 'store-response', 'application/json': 'store-response' } as const;
+const asStored = {
+  [dicomJson]: 'store-response',
+  'application/json': 'store-response',
+  'application/dicom+xml': 'text',
+  [dicomXml]: 'bytes',
+} as const;
 const pictures = ['image/jpeg', 'image/png', 'image/gif'];
 const asPictures = asBytes(...pictures);
 const renderedTypes = [
@@ -256,7 +261,10 @@ const describe: { readonly [Kind in Resource['kind']]: (route: Route) => Operati
     answers: {
       200: {
         description: 'Data sets without bulk data, which BulkDataURI names.',
-        content: asDataSets,
+        content: {
+          ...asDataSets,
+          ...(depthOf(route) === 'instance' ? { 'application/dicom+xml': 'text' as const } : {}),
+        },
         headers: ['ETag', 'Content-Encoding'],
       },
       304: unchanged,
