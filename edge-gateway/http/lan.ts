@@ -66,6 +66,7 @@ export function createLan({ settings, archive, receiver, inspectEntry, status, m
       return settings.tenant;
     },
     render: renderPool.render,
+    transcode: renderPool.transcode,
     log,
     inspectEntry,
   });

@@ -102,7 +102,7 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
     log: log.child({ function: 'store' }),
   });
   const offered = ['search', 'retrieve', 'render', 'store', 'erase'] as const;
-  const dicomweb = { archive, tenantOf, render: renderPool.render, log, offered };
+  const dicomweb = { archive, tenantOf, render: renderPool.render, transcode: renderPool.transcode, log, offered };
   const grantUpload = async (...args: Parameters<typeof urls.signPut>) => urls.signPut(...args);
   const grantRead = async (...args: Parameters<typeof urls.signGet>) => urls.signGet(...args);
   const httpServices: Record<

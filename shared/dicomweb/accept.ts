@@ -27,7 +27,11 @@ export interface Offer<T> {
     readonly uids: readonly string[];
     /** Whether it also serves a range without a transfer-syntax parameter. */
     readonly whenUnsaid: boolean;
+    /** Whether it also serves `transfer-syntax=*`. Default true. */
+    readonly whenAny?: boolean;
   };
+  /** Only for ranges that name its type, or the kind of it: not what a client means that accepts anything. */
+  readonly isNamedOnly?: boolean;
   readonly value: T;
 }
 
@@ -110,11 +114,13 @@ function mostSpecific(ranges: readonly MediaRange[], offer: Offer<unknown>): num
 
 function fits(range: MediaRange, offer: Offer<unknown>): boolean {
   if (range.form !== 'either' && range.form !== offer.form) return false;
+  if (range.type === '*/*' && range.transferSyntax === undefined && offer.isNamedOnly === true) return false;
   if (range.type !== '*/*' && range.type !== offer.type) {
     if (!isOpen(range) || !offer.type.startsWith(range.type.slice(0, -1))) return false;
   }
   const syntax = offer.transferSyntax;
-  if (syntax === undefined || range.transferSyntax === '*') return true;
+  if (syntax === undefined) return true;
+  if (range.transferSyntax === '*') return syntax.whenAny ?? true;
   if (range.transferSyntax === undefined) return syntax.whenUnsaid;
   return syntax.uids.includes(range.transferSyntax);
 }

@@ -4,7 +4,7 @@
  */
 import { BULK_DATA_PREFIX, type BulkLocation, type ManifestEntry } from '../archive/manifest.ts';
 import type { EntryRecord } from '../archive/manifest-entry.ts';
-import type { Archive, PackStore } from '../archive/ports.ts';
+import type { PackStore } from '../archive/ports.ts';
 import type { InstanceRef } from '../archive/records.ts';
 import { swapBytes, wordBytesOf } from '../dicom/byte-order.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
@@ -13,11 +13,10 @@ import { transferSyntaxOf } from '../dicom/transfer-syntax.ts';
 import { ArchiveError } from '../errors.ts';
 import { acceptOf, negotiate, type Offer } from './accept.ts';
 import { begunStreamOf } from './body.ts';
-import { entityTag, isUnchanged, notModified, rangeHeaders, rangeOf } from './conditional.ts';
+import { entityTag, isUnchanged, keptForAWhile, notModified, rangeHeaders, rangeOf } from './conditional.ts';
 import type { Context } from './context.ts';
 import { readInflated } from './frame-source.ts';
-import { retrieveFrames } from './frames.ts';
-import type { Manifests } from './manifests.ts';
+import { type FrameOptions, retrieveFrames } from './frames.ts';
 import { multipartRelated } from './multipart.ts';
 import { PackBytes } from './pack-bytes.ts';
 import { refPath } from './references.ts';
@@ -30,11 +29,11 @@ const encapsulatedDocument = '00420011';
 const documentMediaType = '00420012';
 
 /** What must be turned round or inflated is held whole; beyond this, retrieve the instance. */
-const maximumHeldBytes = 256 * 1024 * 1024;
+export const maximumHeldBytes = 256 * 1024 * 1024;
 
 /** Errors: `not-found`, `not-acceptable`, `range-not-satisfiable`, `limit-exceeded`. */
 export async function retrieveBulkData(
-  options: { readonly archive: Archive; readonly manifests: Manifests },
+  options: FrameOptions,
   context: Context,
   ref: InstanceRef,
   path: string,
@@ -51,9 +50,9 @@ export async function retrieveBulkData(
   const located = locate(entry, path);
   const { form, mediaType } = negotiate(ranges, offersFor(entry, path)).value;
   const tag = entityTag(record.digest, path, form, mediaType);
-  if (isUnchanged(context.request, tag)) return notModified(tag, kept);
+  if (isUnchanged(context.request, tag)) return notModified(tag, keptForAWhile);
   const location = `${context.baseUrl}/${refPath(record)}/bulkdata/${path}`;
-  const common = { etag: tag, 'cache-control': kept };
+  const common = { etag: tag, 'cache-control': keptForAWhile };
 
   if (form === 'multipart') {
     const part = {
@@ -102,9 +101,6 @@ function locate(entry: ManifestEntry, path: string): BulkLocation {
     'This instance has no bulk data under that path; its metadata names those it has.',
   );
 }
-
-/** What a BulkDataURI names never changes. */
-const kept = 'private, max-age=600';
 
 interface Form {
   readonly form: 'single' | 'multipart';

@@ -21,6 +21,7 @@ export type Resource =
   | { readonly kind: 'metadata'; readonly ref: AnyRef }
   | { readonly kind: 'bulkdata'; readonly ref: InstanceRef; readonly path: string }
   | { readonly kind: 'all-bulkdata'; readonly ref: AnyRef }
+  | { readonly kind: 'pixeldata'; readonly ref: AnyRef }
   | { readonly kind: 'frames'; readonly ref: InstanceRef; readonly frameNumbers: readonly number[] }
   | { readonly kind: 'wado-uri' }
   | PictureResource;
@@ -42,6 +43,7 @@ const partOf: Readonly<Record<Resource['kind'], ServicePart>> = {
   metadata: 'retrieve',
   bulkdata: 'retrieve',
   'all-bulkdata': 'retrieve',
+  pixeldata: 'retrieve',
   frames: 'retrieve',
   rendered: 'render',
   'wado-uri': 'render',
@@ -80,6 +82,9 @@ export const routes: readonly Route[] = [
   { path: `${series}/bulkdata`, GET: 'all-bulkdata' },
   { path: `${instance}/bulkdata`, GET: 'all-bulkdata' },
   { path: `${instance}/bulkdata/{+path}`, GET: 'bulkdata' },
+  { path: `${study}/pixeldata`, GET: 'pixeldata' },
+  { path: `${series}/pixeldata`, GET: 'pixeldata' },
+  { path: `${instance}/pixeldata`, GET: 'pixeldata' },
   { path: frames, GET: 'frames' },
   { path: `${study}/rendered`, GET: 'rendered' },
   { path: `${series}/rendered`, GET: 'rendered' },
@@ -102,6 +107,7 @@ const resourceAt: { readonly [Kind in Resource['kind']]: (at: PathValues) => Res
   metadata: (at) => ({ kind: 'metadata', ref: at.ref }),
   bulkdata: (at) => ({ kind: 'bulkdata', ref: at.instance, path: at.text('path') }),
   'all-bulkdata': (at) => ({ kind: 'all-bulkdata', ref: at.ref }),
+  pixeldata: (at) => ({ kind: 'pixeldata', ref: at.ref }),
   frames: (at) => ({ kind: 'frames', ref: at.instance, frameNumbers: frameList(at.text('frames')) }),
   'wado-uri': () => ({ kind: 'wado-uri' }),
   rendered: (at) => ({ kind: 'rendered', ref: at.ref, frameNumbers: at.frameNumbers }),
@@ -220,7 +226,7 @@ class PathValues {
 }
 
 /** More frames than any one request needs; a longer list is a mistake or an attack. */
-const maximumFrameNumbers = 10_000;
+export const maximumFrameNumbers = 10_000;
 
 /** Whether it is a valid one is settled when nothing is found under it (references.ts). */
 function uid(text: string, what: string): string {

@@ -16,11 +16,13 @@ import { describeOpenApi, describeRoute, describeService } from './capabilities.
 import type { Context } from './context.ts';
 import { allowCrossOrigin } from './cross-origin.ts';
 import { type Eraser, erase, goneIfDeleted } from './erase.ts';
+import { createFrameTranscoder, type FrameTranscoderOptions } from './frame-transcoder.ts';
 import { retrieveFrames } from './frames.ts';
 import { createManifests, type InspectEntry } from './manifests.ts';
 import { retrieveMetadata } from './metadata.ts';
 import { createMetadataParser } from './parsed-metadata.ts';
 import type { Render } from './pictures.ts';
+import { retrievePixelData } from './pixeldata.ts';
 import { logFieldsOf } from './references.ts';
 import { retrieveRendered } from './rendered.ts';
 import { retrieveInstances } from './retrieve.ts';
@@ -38,6 +40,8 @@ export interface DicomwebOptions {
   /** Whose archive a request is about, from its credentials; throws `unauthorized` or `forbidden`. */
   readonly tenantOf: (request: Request) => string;
   readonly render: Render;
+  /** Frames in another transfer syntax than they are stored in; RenderPool's `transcode`. */
+  readonly transcode: FrameTranscoderOptions['transcode'];
   readonly log: Logger;
   /** Where instances are stored to: one by one, or those of a request together. Without it nothing can be. */
   readonly receiver?: InstanceReceiver | BatchReceiver;
@@ -72,10 +76,10 @@ export interface DicomwebOptions {
 }
 
 /** Below this a URL fits every proxy, and a list of 200 UIDs still fits it. */
-const maximumUrlLength = 16 * 1024;
+export const maximumUrlLength = 16 * 1024;
 const allowRead = 'GET, HEAD, OPTIONS';
 /** As many instances as the longest examinations have; a client sends the rest in another request. */
-const defaultMaximumStoreParts = 10_000;
+export const defaultMaximumStoreParts = 10_000;
 const MIB = 1024 * 1024;
 
 /** Frames of common sizes are bounded by the render pool's own queue; this bounds the large ones. */
@@ -148,13 +152,14 @@ export function createDicomwebService(options: DicomwebOptions): Service {
 }
 
 const noResource = (): ArchiveError =>
-  new ArchiveError('not-found', 'No DICOMweb resource has this path; the conformance statement lists those there are.');
+  new ArchiveError('not-found', 'No DICOMweb resource has this path; OPTIONS on /dicomweb lists those there are.');
 
 function createHandler(settings: DicomwebOptions, offered: ReadonlySet<ServicePart>): Handler {
-  const { archive, render, manifestCacheBytes = 64 * MIB, inspectEntry } = settings;
+  const { archive, render, transcode, manifestCacheBytes = 64 * MIB, inspectEntry } = settings;
   const manifests = createManifests(archive.packs, manifestCacheBytes, inspectEntry);
   const frameBudget = createByteBudget(renderedAtOnceBytes, maximumWaitingPictures);
-  const options = { archive, manifests, render, frameBudget, parseMetadata: createMetadataParser() };
+  const transcoder = createFrameTranscoder({ transcode });
+  const options = { archive, manifests, render, frameBudget, transcoder, parseMetadata: createMetadataParser() };
   const search = createSearch(archive);
   const { eraser, allowedOrigins = [] } = settings;
   const { receiver, findable, maximumStoreParts: maximumParts = defaultMaximumStoreParts } = settings;
@@ -181,6 +186,8 @@ function createHandler(settings: DicomwebOptions, offered: ReadonlySet<ServicePa
         return retrieveBulkData(options, context, resource.ref, resource.path);
       case 'all-bulkdata':
         return retrieveAllBulkData(options, context, resource.ref);
+      case 'pixeldata':
+        return retrievePixelData(options, context, resource.ref);
       case 'frames':
         return retrieveFrames(options, context, resource.ref, resource.frameNumbers);
       case 'rendered':

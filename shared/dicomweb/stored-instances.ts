@@ -17,6 +17,8 @@ export interface StoredInstance extends Omit<InstanceRecord, 'attributes' | 'sta
   readonly isImage: boolean;
   /** (0028,0008); 1 when the instance does not say. */
   readonly numberOfFrames: number;
+  /** (0028,0100); undefined when the instance does not say. */
+  readonly bitsAllocated: number | undefined;
 }
 
 const pageSize = 1000;
@@ -71,7 +73,12 @@ export function storedInstance(record: InstanceRecord, before: StoredInstance | 
     instanceNumber: Number.isFinite(number) ? number : Number.POSITIVE_INFINITY,
     isImage: attributes['00280010'] !== undefined,
     numberOfFrames: Math.max(1, Math.trunc(Number(attributes['00280008']?.Value?.[0] ?? 1)) || 1),
+    bitsAllocated: bitsAllocatedOf(record),
   };
+}
+
+export function bitsAllocatedOf({ attributes }: Pick<InstanceRecord, 'attributes'>): number | undefined {
+  return Number(attributes['00280100']?.Value?.[0]) || undefined;
 }
 
 /** Series by series, packs in the order of their making, each from front to back: the order in which reading is cheapest. */

@@ -3,10 +3,11 @@
  * along: offset tables of other fragments, compressed icons, overlays within the cells.
  */
 import type { DataSet, Element } from '../dicom/data-set.ts';
+import type { DicomJson } from '../dicom/dicom-json-model.ts';
 import type { Change } from '../dicom/re-encoder.ts';
-import { Tag } from '../dicom/tags.ts';
+import { Tag, tagKey } from '../dicom/tags.ts';
 import type { Codec, TransferSyntax } from '../dicom/transfer-syntax.ts';
-import type { ImageAttributes } from '../imaging/image-attributes.ts';
+import { type ImageAttributes, imageAttributesOf } from '../imaging/image-attributes.ts';
 import type { TranscodedFrame } from '../imaging/transcode.ts';
 
 const LOSSY_IMAGE_COMPRESSION = 0x00282110;
@@ -24,6 +25,24 @@ const lossyMethods: Partial<Record<Codec, string>> = {
   'jpeg-2000': 'ISO_15444_1',
   htj2k: 'ISO_15444_15',
 };
+
+/** What transcoding a frame asks of a data set. */
+export const pixelTags: ReadonlySet<number> = new Set([
+  0x00280002, 0x00280004, 0x00280006, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103,
+]); // biome-ignore format: a list
+const PALETTE_COLOR = 'PALETTE COLOR';
+const PHOTOMETRIC_INTERPRETATION = '00280004';
+
+/** Without palettes: indices stay what they are. Errors: `cannot-render` for what describes no pixels. */
+export function pixelAttributesOf(metadata: DicomJson): ImageAttributes {
+  const keys = [...pixelTags].map(tagKey);
+  const { [PHOTOMETRIC_INTERPRETATION]: photometric, ...others } = Object.fromEntries(
+    keys.flatMap((key) => (metadata[key] === undefined ? [] : [[key, metadata[key]]])),
+  ) as DicomJson;
+  if (photometric?.Value?.[0] === PALETTE_COLOR)
+    return { ...imageAttributesOf(others, 1), photometricInterpretation: PALETTE_COLOR };
+  return imageAttributesOf({ ...others, ...(photometric && { [PHOTOMETRIC_INTERPRETATION]: photometric }) }, 1);
+}
 
 /** Of one frame, the first. */
 export interface FrameSizes {

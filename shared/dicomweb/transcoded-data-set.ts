@@ -3,7 +3,6 @@
  * compression corrected (transcoded-attributes.ts), frame after frame decoded or compressed, the next ones while one is being sent. A few
  * frames are held at most. The SOP Instance UID stays. The one way for C-GET, C-MOVE, routing and WADO-RS.
  */
-import type { DataSet } from '../dicom/data-set.ts';
 import { toDicomJson } from '../dicom/dicom-json.ts';
 import { type FrameTable, frameRange, locateFrames } from '../dicom/frame-ranges.ts';
 import { type ByteRangeLike, type Header, type PixelDataLocation, readHeaderRanged } from '../dicom/part10.ts';
@@ -13,14 +12,20 @@ import { Tag } from '../dicom/tags.ts';
 import { EXPLICIT_VR_LITTLE_ENDIAN, type TransferSyntax } from '../dicom/transfer-syntax.ts';
 import { ArchiveError } from '../errors.ts';
 import { canDecode } from '../imaging/codecs.ts';
-import { type ImageAttributes, imageAttributesOf } from '../imaging/image-attributes.ts';
+import type { ImageAttributes } from '../imaging/image-attributes.ts';
 import { nativeFrameBytes } from '../imaging/native-frame.ts';
 import type { TranscodedFrame } from '../imaging/transcode.ts';
 import { inflated } from './deflated-stream.ts';
 import { encapsulatedValue, gatheredBytes, nativeValue } from './encoded-frames.ts';
 import { type FrameCut, frameCut } from './frame-cut.ts';
 import type { FrameOnItsWay, FrameTranscoder, Room } from './frame-transcoder.ts';
-import { changesOf, compressedIcons, hasOverlayInPixels } from './transcoded-attributes.ts';
+import {
+  changesOf,
+  compressedIcons,
+  hasOverlayInPixels,
+  pixelAttributesOf,
+  pixelTags,
+} from './transcoded-attributes.ts';
 
 /** Bytes of a stored data set, counted from its first one. */
 export interface StoredBytes {
@@ -41,11 +46,6 @@ export interface TranscodedDataSet {
   close(): Promise<void>;
 }
 
-const PALETTE_COLOR = 'PALETTE COLOR';
-/** What decoding one frame asks of a data set. */
-const pixelTags: ReadonlySet<number> = new Set([
-  0x00280002, 0x00280004, 0x00280006, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103,
-]); // biome-ignore format: a list
 const MAX_VALUE_BYTES = 0xffff_fffe;
 const UNDEFINED_LENGTH = 0xffff_ffff;
 /** Begun while one is being sent: there are two threads to a pool. */
@@ -192,7 +192,7 @@ class Frames {
     to: TransferSyntax,
     transcoder: FrameTranscoder,
   ) {
-    this.attributes = { ...pixelAttributesOf(dataSet), pixelDataVr: pixelData.vr === 'OW' ? 'OW' : 'OB' };
+    this.attributes = pixelAttributesOf(toDicomJson(dataSet, { only: pixelTags }));
     this.pixelData = pixelData;
     this.stored = stored;
     this.to = to;
@@ -279,15 +279,6 @@ class Frames {
     }
     return source.lengthBytes;
   }
-}
-
-/** Without palettes: indices stay what they are. */
-function pixelAttributesOf(dataSet: DataSet): ImageAttributes {
-  const json = toDicomJson(dataSet, { only: pixelTags });
-  const photometric = '00280004';
-  if (dataSet.ascii(Tag.PhotometricInterpretation) !== PALETTE_COLOR) return imageAttributesOf(json, 1);
-  const { [photometric]: _, ...others } = json;
-  return { ...imageAttributesOf(others, 1), photometricInterpretation: PALETTE_COLOR };
 }
 
 function cannotTranscode(why: string): ArchiveError {

@@ -8,6 +8,7 @@ import { ArchiveError } from '../errors.ts';
 import { decodeFrame, isLossyFrame, memoryNeededBytes } from './codecs.ts';
 import { renderColor, repeatChroma } from './color.ts';
 import type { DecodedFrame } from './decoded-frame.ts';
+import { encodePicture } from './encode.ts';
 import type { ImageAttributes } from './image-attributes.ts';
 import { cellsOf, nativeFrame } from './native-cells.ts';
 import { encodeRle } from './rle.ts';
@@ -141,14 +142,18 @@ function withFullChroma(decoded: DecodedFrame, { bitsAllocated }: ImageAttribute
   return { ...decoded, meaning: 'YBR_FULL', values: repeatChroma(decoded.values) };
 }
 
+/** With chroma in full resolution: the edges of coloured overlays and flow maps are findings. */
 async function encodeJpeg(decoded: DecodedFrame, attributes: ImageAttributes): Promise<Encoded> {
   if (attributes.signed) throw notAcceptable('signed pixels are not compressed with loss');
   if (attributes.bitsStored !== 8) throw notAcceptable('JPEG Baseline has 8 bits stored in each sample');
   if (decoded.meaning === 'PALETTE') throw notAcceptable('indices of a palette are not compressed with loss');
-  const isColor = decoded.meaning !== 'GRAY';
-  const values = isColor ? renderColor(decoded, undefined) : (decoded.values as Uint8Array);
-  const bytes = await encodeWithWasm('libjpeg-turbo', { ...sizeOf(attributes), precision: 8, values });
-  return { bytes, photometricInterpretation: isColor ? 'YBR_FULL_422' : attributes.photometricInterpretation };
+  const { rows: height, columns: width, photometricInterpretation } = attributes;
+  if (decoded.meaning === 'GRAY') {
+    const picture = { width, height, channels: 1, pixels: decoded.values as Uint8Array } as const;
+    return { bytes: await encodePicture(picture, 'image/jpeg'), photometricInterpretation };
+  }
+  const picture = { width, height, channels: 3, pixels: renderColor(decoded, undefined) } as const;
+  return { bytes: await encodePicture(picture, 'image/jpeg'), photometricInterpretation: 'YBR_FULL' };
 }
 
 /** OpenJPEG makes YBR_RCT of every three samples, which only RGB may become (PS3.5 §8.2.4). */
@@ -170,7 +175,7 @@ function encodeRleFrame(decoded: DecodedFrame, attributes: ImageAttributes): Enc
 
 /** With the lossless encoders that take unsigned samples. @param meaning of the samples in the codestream */
 async function encodeLossless(
-  codec: Exclude<WasmEncoder, 'libjpeg-turbo'>,
+  codec: WasmEncoder,
   decoded: DecodedFrame,
   attributes: ImageAttributes,
   meaning: string,

@@ -1,11 +1,12 @@
 /**
  * The WebAssembly encoders behind one door, loaded at first use and thrown away as the decoders are (wasm-codecs.ts). They know samples
  * only: what those mean, and what the data set says of them, is transcode.ts. What comes out is not trusted to be complete:
- * an encoder whose buffer is too small fails, and one that was aborted is undefined.
+ * an encoder whose buffer is too small fails, and one that was aborted is undefined. JPEG is encoded by sharp: libjpeg-turbo's package
+ * writes beyond its buffer, which is as long as the pixels, when a frame grows.
  */
 import { ArchiveError } from '../errors.ts';
 
-export type WasmEncoder = 'charls' | 'libjpeg-turbo' | 'openjpeg' | 'openjph';
+export type WasmEncoder = 'charls' | 'openjpeg' | 'openjph';
 
 /** Unsigned samples, interleaved; bytes up to 8 bits, words above. */
 export interface Samples {
@@ -26,8 +27,6 @@ interface Encoder {
   setInterleaveMode(mode: number): void;
   setNearLossless(difference: number): void;
   setQuality(...quality: (number | boolean)[]): void;
-  setSubSampling(mode: number): void;
-  setProgressive(isProgressive: boolean): void;
   setDecompositions(levels: number): void;
   setProgressionOrder(order: number): void;
   setTLMMarker(isWritten: boolean): void;
@@ -44,10 +43,6 @@ type Package = {
 };
 
 const HEAP_TO_KEEP_BYTES = 256 * 1024 * 1024;
-const JPEG_QUALITY = 90;
-/** TurboJPEG's names for chroma at half the width, and for no chroma. */
-const SUBSAMPLING_422 = 1;
-const SUBSAMPLING_GRAY = 3;
 /** CharLS: all samples of a pixel together. */
 const INTERLEAVED_BY_SAMPLE = 2;
 const RESOLUTION_POSITION_COMPONENT_LAYER = 2;
@@ -70,8 +65,6 @@ const loaders: Readonly<Record<WasmEncoder, () => Promise<Loaded>>> = {
   // @ts-expect-error no types
   charls: () => loaded(import('@cornerstonejs/codec-charls/wasmjs'), 'JpegLSEncoder'),
   // @ts-expect-error no types
-  'libjpeg-turbo': () => loaded(import('@cornerstonejs/codec-libjpeg-turbo-8bit/wasmjs'), 'JPEGEncoder'),
-  // @ts-expect-error no types
   openjpeg: () => loaded(import('@cornerstonejs/codec-openjpeg/wasmjs'), 'J2KEncoder'),
   // @ts-expect-error no types
   openjph: () => loaded(import('@cornerstonejs/codec-openjph/wasmjs'), 'HTJ2KEncoder'),
@@ -88,11 +81,6 @@ const settings: Readonly<Record<WasmEncoder, (encoder: Encoder, samples: Samples
   charls(encoder, { samplesPerPixel }) {
     encoder.setNearLossless(0);
     encoder.setInterleaveMode(samplesPerPixel > 1 ? INTERLEAVED_BY_SAMPLE : 0);
-  },
-  'libjpeg-turbo'(encoder, { samplesPerPixel }) {
-    encoder.setQuality(JPEG_QUALITY);
-    encoder.setProgressive(false);
-    encoder.setSubSampling(samplesPerPixel > 1 ? SUBSAMPLING_422 : SUBSAMPLING_GRAY);
   },
   openjpeg(encoder, samples) {
     encoder.setQuality(true, 0);
@@ -111,7 +99,7 @@ const settings: Readonly<Record<WasmEncoder, (encoder: Encoder, samples: Samples
 const instances = new Map<WasmEncoder, Promise<Loaded>>();
 
 /**
- * One codestream, in memory of its own. All but libjpeg-turbo lose nothing.
+ * One codestream, in memory of its own; it loses nothing.
  * @throws ArchiveError `not-acceptable` for what the encoder cannot take, as noise that grows by being compressed
  */
 export async function encodeWithWasm(codec: WasmEncoder, samples: Samples): Promise<Uint8Array<ArrayBuffer>> {

@@ -13,6 +13,7 @@ import type { PackRef, StudyRef } from '#shared/archive/records.ts';
 import { restoreInstances } from '#shared/archive/restoration.ts';
 import { createDicomwebService, type Service } from '#shared/dicomweb/service.ts';
 import { renderFrame } from '#shared/imaging/render.ts';
+import { transcodeFrame } from '#shared/imaging/transcode.ts';
 import { silentLogger } from '#shared/log.ts';
 import { freshUid, type MadeInstance, makeInstance } from '#test/support/dicom-factory.ts';
 import { keyOf, manifestKeyOf, openSite, type Site, type SiteOptions, tenant } from './recall-site.ts';
@@ -31,6 +32,7 @@ async function open(options: Partial<SiteOptions> = {}): Promise<void> {
     archive: site.recall.archive,
     tenantOf: () => tenant,
     render: renderFrame,
+    transcode: transcodeFrame,
     log: silentLogger,
     inspectEntry: () => Promise.reject(new Error('there is a manifest for everything here')),
   });

@@ -4,6 +4,7 @@
 import { createDicomwebService, type DicomwebOptions, type Service } from '#shared/dicomweb/service.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import { renderFrame } from '#shared/imaging/render.ts';
+import { transcodeFrame } from '#shared/imaging/transcode.ts';
 import { silentLogger } from '#shared/log.ts';
 import type { ArchiveFixture } from '#test/support/archive-fixture.ts';
 
@@ -15,6 +16,7 @@ export function serviceOver(fixture: ArchiveFixture, options: Partial<DicomwebOp
     archive: fixture.archive,
     tenantOf: () => fixture.tenant,
     render: renderFrame,
+    transcode: transcodeFrame,
     log: silentLogger,
     ...options,
   });

@@ -4,17 +4,22 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PackStore } from '#shared/archive/ports.ts';
 import type { ByteRange } from '#shared/archive/records.ts';
+import { transferSyntaxOf } from '#shared/dicom/transfer-syntax.ts';
 import type { Service } from '#shared/dicomweb/service.ts';
+import { transcodeFrame } from '#shared/imaging/transcode.ts';
 import { type ArchiveFixture, makeArchive } from '#test/support/archive-fixture.ts';
 import { type MadeInstance, makeInstance } from '#test/support/dicom-factory.ts';
+import { attributesWith } from '../imaging/image-fixture.ts';
 import { ask, base, bytesOf, problemOf, serviceOver } from './ask.ts';
+import { codestreamOf } from './made-codestreams.ts';
 import { partsOf } from './read-multipart.ts';
 
 const ramp = (length: number, seed = 0): Uint8Array => Uint8Array.from({ length }, (_, i) => (i * 13 + seed) & 0xff);
 const jpegLs = '1.2.840.10008.1.2.4.80';
 const stored = 'multipart/related; type=application/octet-stream; transfer-syntax=*';
 
-const codestreams = [ramp(50, 1), ramp(60, 2), ramp(70, 3)];
+const pictures = [ramp(32, 1), ramp(32, 2), ramp(32, 3)];
+const codestreams = await Promise.all(pictures.map((picture) => codestreamOf(picture, { rows: 4, columns: 4 })));
 const native = makeInstance({ rows: 4, columns: 4, frames: 3, pixels: ramp(96) });
 const compressed = makeInstance({ rows: 4, columns: 4, frames: 3, transferSyntaxUid: jpegLs, pixels: codestreams });
 const bits = makeInstance({
@@ -55,6 +60,7 @@ const deflated = makeInstance({
   transferSyntaxUid: '1.2.840.10008.1.2.1.99',
   pixels: ramp(64),
 });
+const damaged = makeInstance({ rows: 4, columns: 4, transferSyntaxUid: jpegLs, pixels: [ramp(50)] });
 const video = makeInstance({
   rows: 4,
   columns: 4,
@@ -68,7 +74,7 @@ let fixture: ArchiveFixture;
 let service: Service;
 
 beforeAll(async () => {
-  const all = [native, compressed, bits, bigEndian, bigEndianBytes, deflated, video, report];
+  const all = [native, compressed, bits, bigEndian, bigEndianBytes, deflated, damaged, video, report];
   fixture = await makeArchive(all.map(({ file }) => file));
   service = serviceOver(fixture);
 });
@@ -117,9 +123,9 @@ describe('frames', () => {
   it.each([
     'multipart/related; type="image/jls"',
     `multipart/related; type="image/jls"; transfer-syntax=${jpegLs}`,
-    'multipart/related; type="*/*"',
-    '*/*',
-    `multipart/related; type=image/jpeg, multipart/related; type=image/jls, ${stored}`,
+    'multipart/related; type="*/*"; transfer-syntax=*',
+    'multipart/related; type="image/*"',
+    `multipart/related; type=image/jpeg; q=0.5, multipart/related; type=image/jls, ${stored}`,
     `multipart/related; type=application/octet-stream; transfer-syntax=${jpegLs}`,
   ])('compressed are given for %s', async (accept) => {
     expect(await frames(compressed, '1', accept)).toEqual([padded(codestreams[0]!)]);
@@ -134,11 +140,71 @@ describe('frames', () => {
     expect((await ask(service, framesPath(native, '1,2'), { accept: 'application/octet-stream' })).status).toBe(406);
   });
 
-  it('are refused with what can be had where they would have to be decoded, or have another codec', async () => {
+  it.each([
+    undefined,
+    '*/*',
+    'multipart/related; type="*/*"',
+    'multipart/related; type=application/octet-stream',
+    'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1',
+  ])('compressed are decoded for %s (cornerstoneWADOImageLoader#54)', async (accept) => {
+    const response = await ask(service, framesPath(compressed, '3,1'), accept === undefined ? {} : { accept });
+    expect(response.headers.get('content-type')).toMatch(/^multipart\/related; type="application\/octet-stream"/);
+    const parts = await partsOf(response);
+    expect(parts.map(({ body }) => body)).toEqual([Buffer.from(pictures[2]!), Buffer.from(pictures[0]!)]);
+    const label = 'application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1';
+    expect(parts.map(({ headers }) => headers['content-type'])).toEqual([label, label]);
+  });
+
+  it('come in another codec, labelled as what they are (dcm4chee#3443, #4393)', async () => {
+    for (const [accept, label] of [
+      ['image/jp2', 'image/jp2; transfer-syntax=1.2.840.10008.1.2.4.90'],
+      ['image/jphc', 'image/jphc; transfer-syntax=1.2.840.10008.1.2.4.201'],
+      ['image/jphc; transfer-syntax=1.2.840.10008.1.2.4.202', 'image/jphc; transfer-syntax=1.2.840.10008.1.2.4.202'],
+      ['image/dicom-rle', 'image/dicom-rle; transfer-syntax=1.2.840.10008.1.2.5'],
+      ['image/jls', `image/jls; transfer-syntax=${jpegLs}`],
+    ] as const) {
+      for (const instance of label.includes('dicom-rle')
+        ? [native, compressed, bigEndianBytes, deflated]
+        : [compressed]) {
+        const response = await ask(service, framesPath(instance, '2'), { accept });
+        expect([response.status, response.headers.get('content-type')]).toEqual([200, label]);
+        const [type, uid = ''] = label.split('; transfer-syntax=');
+        expect(transferSyntaxOf(uid).mediaType).toBe(type);
+        const frame = await bytesOf(response);
+        const is8Bit = instance === bigEndianBytes;
+        const side = is8Bit ? 3 : 4;
+        const attributes = attributesWith({ rows: side, columns: side, bitsAllocated: is8Bit ? 8 : 16 });
+        const back = await transcodeFrame({
+          frame,
+          fromTransferSyntaxUid: uid,
+          toTransferSyntaxUid: '1.2.840.10008.1.2.1',
+          attributes,
+        });
+        const [expected] = await frames(instance, '2', 'multipart/related; type="application/octet-stream"');
+        expect(Buffer.from(back.bytes)).toEqual(expected);
+      }
+    }
+  });
+
+  it('are never compressed with loss unless that is asked for by name', async () => {
+    const eightBit = 'image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.50';
+    const lossy = await ask(service, framesPath(bigEndianBytes, '1'), { accept: eightBit });
+    expect([lossy.status, lossy.headers.get('content-type')]).toEqual([200, eightBit]);
+    for (const accept of ['image/jpeg', 'image/jpeg; transfer-syntax=*', 'image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.70']) // biome-ignore format: a list
+      expect((await ask(service, framesPath(bigEndianBytes, '1'), { accept })).status).toBe(406);
+    expect((await ask(service, framesPath(native, '1'), { accept: eightBit })).status).toBe(406);
+  });
+
+  it('that are damaged are 406 where they would have to be decoded, and come as they are', async () => {
+    const response = await ask(service, framesPath(damaged, '1'));
+    expect(response.status).toBe(406);
+    expect((await problemOf(response)).detail).toContain('transfer-syntax=*');
+    expect(await frames(damaged, '1')).toEqual([Buffer.from(ramp(50))]);
+  });
+
+  it('are refused with what can be had where nobody encodes so', async () => {
     for (const accept of [
-      'application/octet-stream',
-      'multipart/related; type="application/octet-stream"',
-      'multipart/related; type="image/jp2"',
+      'multipart/related; type="image/jxl"',
       'multipart/related; type="image/jls"; transfer-syntax=1.2.840.10008.1.2.4.81',
     ]) {
       const response = await ask(service, framesPath(compressed, '1'), { accept });
@@ -148,7 +214,8 @@ describe('frames', () => {
   });
 
   it('of video without transfer-syntax=* are 406, not 500 (dcm4chee#1985, #3608)', async () => {
-    expect((await ask(service, framesPath(video, '1'), { accept: 'application/octet-stream' })).status).toBe(406);
+    for (const accept of ['application/octet-stream', '*/*', 'multipart/related; type="*/*"', 'image/*'])
+      expect((await ask(service, framesPath(video, '1'), { accept })).status).toBe(406);
     const [part] = await partsOf(await ask(service, framesPath(video, '1'), { accept: stored }));
     expect(part?.headers['content-type']).toBe('video/mp4; transfer-syntax=1.2.840.10008.1.2.4.102');
   });
@@ -225,7 +292,7 @@ describe('frames', () => {
 
   it('of compressed Pixel Data are its bulk data', async () => {
     const path = framesPath(compressed, '1').replace('frames/1', 'bulkdata/7FE00010');
-    const parts = await partsOf(await ask(service, path));
+    const parts = await partsOf(await ask(service, path, { accept: stored }));
     expect(parts.map(({ body }) => body)).toEqual(codestreams.map(padded));
   });
 });

@@ -8,6 +8,7 @@ import { createSearchService } from '#functions/search/service.ts';
 import type { PackStore } from '#shared/archive/ports.ts';
 import type { Service } from '#shared/dicomweb/service.ts';
 import { ArchiveError } from '#shared/errors.ts';
+import { transcodeFrame } from '#shared/imaging/transcode.ts';
 import { createLogger, silentLogger } from '#shared/log.ts';
 import { type ArchiveFixture, makeArchive } from '#test/support/archive-fixture.ts';
 import { makeInstance } from '#test/support/dicom-factory.ts';
@@ -229,6 +230,7 @@ describe('parts', () => {
       archive: fixture.archive,
       tenantOf: () => fixture.tenant,
       render: async () => new Uint8Array(1),
+      transcode: transcodeFrame,
       log: silentLogger,
     };
     const resources = [

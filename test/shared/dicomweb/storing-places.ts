@@ -20,6 +20,7 @@ import type { InstanceRef } from '#shared/archive/records.ts';
 import { createDicomwebService, type DicomwebOptions, type Service } from '#shared/dicomweb/service.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import { renderFrame } from '#shared/imaging/render.ts';
+import { transcodeFrame } from '#shared/imaging/transcode.ts';
 import { createLogger, silentLogger } from '#shared/log.ts';
 import { type LogLine, Receiving, TENANT } from '../../edge-gateway/cache/receiving.ts';
 
@@ -134,4 +135,11 @@ export async function inCloud({ spoil, ...options }: CloudOptions = {}): Promise
 }
 
 export const serviceOver = (archive: Archive, options: Partial<DicomwebOptions>): Service =>
-  createDicomwebService({ archive, tenantOf: () => TENANT, render: renderFrame, log: silentLogger, ...options });
+  createDicomwebService({
+    archive,
+    tenantOf: () => TENANT,
+    render: renderFrame,
+    transcode: transcodeFrame,
+    log: silentLogger,
+    ...options,
+  });

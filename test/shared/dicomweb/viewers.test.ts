@@ -33,7 +33,7 @@ it('leaves Modalities in Study out where there are none: one empty blanks the st
 
 it.each([
   'multipart/related; type=application/octet-stream; transfer-syntax=*',
-  'multipart/related; type=application/octet-stream; transfer-syntax=*;q=0.9, image/jls',
+  'multipart/related; type=application/octet-stream; transfer-syntax=*, image/jls;q=0.9',
   'multipart/related; type=application/octet-stream',
 ])('gives frames for unquoted types: %s (cornerstoneWADOImageLoader#54)', async (accept) => {
   const response = await ask(service, `${instance}/frames/1`, { accept });

@@ -85,7 +85,7 @@ describe('lossless compression', () => {
         expect(Buffer.from(back.bytes).equals(native)).toBe(true);
         expect(back.photometricInterpretation).toBe(attributes.photometricInterpretation);
       }),
-      { numRuns: 40 },
+      { numRuns: 25 },
     );
   });
 
@@ -191,16 +191,16 @@ describe('RLE', () => {
 });
 
 describe('JPEG Baseline', () => {
-  it('makes YBR_FULL_422 of RGB, with its chroma at half the width (dcm4chee#2208, #2214)', async () => {
+  it('makes YBR_FULL of RGB, its chroma in full resolution (dcm4chee#2208, #2214)', async () => {
     const attributes = attributesWith({ rows: 16, columns: 32, bitsAllocated: 8, samplesPerPixel: 3, photometricInterpretation: 'RGB' }); // biome-ignore format: a table
     const native = new Uint8Array(16 * 32 * 3);
     for (let i = 0; i < 16 * 32; i++) native.set(i % 32 < 16 ? [200, 30, 60] : [10, 90, 220], i * 3);
     const encoded = await transcode(native, EXPLICIT_LITTLE, JPEG, attributes);
-    expect(encoded).toMatchObject({ photometricInterpretation: 'YBR_FULL_422', isLossy: true });
+    expect(encoded).toMatchObject({ photometricInterpretation: 'YBR_FULL', isLossy: true });
     const header = readJpegHeader(encoded.bytes);
     expect(header).toMatchObject({ process: 0xc0, precision: 8, rows: 16, columns: 32 });
-    expect(header.components.map(({ horizontal, vertical }) => [horizontal, vertical])).toEqual([[2, 1], [1, 1], [1, 1]]); // biome-ignore format: a table
-    const back = await transcode(encoded.bytes, JPEG, EXPLICIT_LITTLE, { ...attributes, photometricInterpretation: 'YBR_FULL_422' }); // biome-ignore format: one call
+    expect(header.components.map(({ horizontal, vertical }) => [horizontal, vertical])).toEqual([[1, 1], [1, 1], [1, 1]]); // biome-ignore format: a table
+    const back = await transcode(encoded.bytes, JPEG, EXPLICIT_LITTLE, { ...attributes, photometricInterpretation: 'YBR_FULL' }); // biome-ignore format: one call
     for (const at of [0, 8 * 32 * 3, 31 * 3])
       for (let c = 0; c < 3; c++) expect(Math.abs(back.bytes[at + c]! - native[at + c]!)).toBeLessThan(8);
     expect(back.isLossy).toBe(true);
