@@ -118,7 +118,7 @@ describe('parseSearch', () => {
     expect(parse('AccessionNumber=%22%22').keys[0]?.condition).toEqual({ kind: 'empty' });
   });
 
-  it('bounds the page and says so', () => {
+  it('bounds the page, also where none is asked for, and says so (OHIF#943, OHIF#1491)', () => {
     expect(parse('')).toMatchObject({ limit: 100, offset: 0, warnings: [] });
     expect(parse('limit=101&offset=7')).toMatchObject({ limit: 101, offset: 7, warnings: [] });
     expect(parse('limit=5000')).toMatchObject({

@@ -86,7 +86,7 @@ const studiesOf = async (query: string): Promise<unknown[]> =>
   (await find(`/studies?${query}`)).map((study) => study['0020000D']?.Value?.[0]);
 
 describe('searching studies', () => {
-  it('answers the required attributes, empty ones without a value, in ascending order', async () => {
+  it('answers the required attributes and counts, empty ones without a value, in ascending order (dicom-server#641, DICOMcloud#34)', async () => {
     const [study] = await find(`/studies?StudyInstanceUID=${head}`);
     expect(Object.keys(study!)).toEqual(Object.keys(study!).toSorted());
     expect(study).toEqual({
@@ -159,7 +159,7 @@ describe('searching studies', () => {
     expect(response.headers.get('warning')).toContain('The following parameters are not supported: Unheard');
   });
 
-  it('answers 200 and an empty array when nothing matches', async () => {
+  it('answers 200 and an empty array when nothing matches (dcm4chee: 204)', async () => {
     const response = await ask(service, '/studies?PatientID=nobody');
     expect([response.status, await response.text()]).toEqual([200, '[]']);
   });
@@ -214,6 +214,65 @@ describe('searching studies', () => {
     expect([other.status, (await problemOf(other)).code]).toEqual([406, 'not-acceptable']);
   });
 
+  it.each([
+    'StudyDate=20240201',
+    'StudyTime=230000',
+    'AccessionNumber=A1',
+    'ModalitiesInStudy=CT',
+    'ReferringPhysicianName=',
+    'PatientName=meier*',
+    'PatientID=P1',
+    'StudyID=1',
+  ])('matches by every required key: %s, with no Warning (dicom-server#641, slim#100)', async (query) => {
+    const response = await ask(service, `/studies?${query}`);
+    expect(response.headers.get('warning')).toBeNull();
+    expect(((await response.json()) as DicomJson[]).map((study) => study['0020000D']?.Value?.[0])).toContain(head);
+  });
+
+  it('knows every modality and count of a study as soon as its next series comes (OHIF#5613)', async () => {
+    const studyInstanceUid = freshUid();
+    const growing = await makeArchive([makeInstance({ studyInstanceUid, modality: 'CT' }).file]);
+    const own = serviceOver(growing);
+    const shown = async (query: string) => {
+      const [study] = (await (await ask(own, `/studies?${query}`)).json()) as DicomJson[];
+      return ['00080061', '00201206', '00201208'].map((tag) => study?.[tag]?.Value);
+    };
+    expect(await shown('ModalitiesInStudy=CT')).toEqual([['CT'], [1], [1]]);
+    await growing.add([makeInstance({ studyInstanceUid, modality: 'PT' }).file]);
+    for (const query of [
+      'ModalitiesInStudy=PT',
+      'ModalitiesInStudy=CT',
+      'ModalitiesInStudy=MR,PT',
+      'ModalitiesInStudy=MR&ModalitiesInStudy=CT',
+    ])
+      expect(await shown(query)).toEqual([['CT', 'PT'], [2], [2]]);
+    expect(await shown('ModalitiesInStudy=MR')).toEqual([undefined, undefined, undefined]);
+    await growing.close();
+  });
+
+  it('reads the time zone of a query (PS3.4 §C.2.2.2.5)', async () => {
+    const [tokyo, nowhere] = [freshUid(), freshUid()];
+    const zoned = await makeArchive([
+      makeInstance({
+        studyInstanceUid: tokyo,
+        studyDate: '20240202',
+        studyTime: '060000',
+        extra: [{ tag: 0x00080201, vr: 'SH', value: '+0900' }],
+      }).file,
+      makeInstance({ studyInstanceUid: nowhere, studyDate: '20240202', studyTime: '060000' }).file,
+    ]);
+    const own = serviceOver(zoned);
+    const found = async (query: string) =>
+      ((await (await ask(own, `/studies?${query}`)).json()) as DicomJson[]).map(
+        (study) => study['0020000D']?.Value?.[0],
+      );
+    expect(await found('StudyDate=20240201&TimezoneOffsetFromUTC=%2B0000')).toEqual([tokyo]);
+    expect(await found('StudyDate=20240202&TimezoneOffsetFromUTC=%2B0000')).toEqual([nowhere]);
+    expect((await found('StudyDate=20240202')).toSorted()).toEqual([tokyo, nowhere].toSorted());
+    expect(await found('StudyDate=20240201-20240202&StudyTime=2000-2200&00080201=-0000')).toContain(tokyo);
+    await zoned.close();
+  });
+
   it('builds retrieve URLs on what the proxy says, its port and prefix included', async () => {
     const [study] = await find('/studies?PatientID=P2', {
       'x-forwarded-proto': 'https',
@@ -265,7 +324,7 @@ describe('searching series and instances', () => {
     expect(found.map((series) => series['0020000E']?.Value)).toEqual([[headCt]]);
   });
 
-  it('answers the instances of a series with their required attributes', async () => {
+  it('answers the instances of a series with their required attributes (dcm4chee-arc-light#2825)', async () => {
     const found = await find(`/studies/${head}/series/${headCt}/instances?InstanceNumber=2`);
     const { sopInstanceUid } = slices[1]!.ref;
     expect(found).toEqual([
