@@ -71,6 +71,29 @@ describe('the local cloud', () => {
     expect((await fetch(`${cloud.url}/dicomweb/studies`, { method: 'DELETE' })).status).toBe(405);
   });
 
+  it('stores anew what was deleted, and keeps both apart', async () => {
+    const instance = makeInstance();
+    const { studyInstanceUid, seriesInstanceUid, sopInstanceUid } = instance.ref;
+    const study = `${cloud.url}/dicomweb/studies/${studyInstanceUid}`;
+    const path = `${study}/series/${seriesInstanceUid}/instances/${sopInstanceUid}`;
+    const store = async (): Promise<number> => {
+      const headers = { 'content-type': 'application/dicom', accept: 'application/dicom+json' };
+      return (await fetch(`${cloud.url}/dicomweb/studies`, { method: 'POST', headers, body: instance.file })).status;
+    };
+    const statusNow = async (): Promise<number> => {
+      const response = await fetch(path, { headers: { accept: 'application/dicom; transfer-syntax=*' } });
+      await response.body?.cancel();
+      return response.status;
+    };
+    expect([await store(), await statusNow()]).toEqual([200, 200]);
+    expect((await fetch(study, { method: 'DELETE' })).status).toBe(204);
+    expect(await statusNow()).toBe(410);
+    expect([await store(), await statusNow()]).toEqual([200, 200]);
+    expect(await cloud.archive.index.listPacks('default', instance.ref)).toHaveLength(2);
+    expect((await fetch(path, { method: 'DELETE' })).status).toBe(204);
+    expect(await statusNow()).toBe(410);
+  });
+
   it('takes a slash at the end, and refuses methods, on every resource alike', async () => {
     const instance = '/dicomweb/studies/1.2/series/1.3/instances/1.4';
     expect(await statusOf('/dicomweb/studies/', 'localhost')).toBe(200);
