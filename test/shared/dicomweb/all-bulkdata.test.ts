@@ -112,6 +112,32 @@ describe('all bulk data', () => {
     await (await ask(counted, `/studies/${study}/series/${ct}/bulkdata`)).body!.cancel();
   });
 
+  it('are never held, however long a value is: alone, in ranges, among all (dcm4chee#3794, #4452)', async () => {
+    const floats = new Uint8Array(6 * 1024 * 1024).map((_, i) => i % 251);
+    const long = makeInstance({ pixels: 'none', extra: [{ tag: 0x00660016, vr: 'OF', value: floats }] });
+    const archived = await makeArchive([long.file]);
+    try {
+      const { packs } = archived.archive;
+      const streaming: PackStore = {
+        ...packs,
+        read: (key, range) =>
+          key.endsWith('.zip') ? Promise.reject(new Error('read into memory')) : packs.read(key, range),
+      };
+      const streamed = serviceOver(archived, { archive: { ...archived.archive, packs: streaming } });
+      const { studyInstanceUid, seriesInstanceUid, sopInstanceUid } = long.ref;
+      const at = `/studies/${studyInstanceUid}/series/${seriesInstanceUid}/instances/${sopInstanceUid}/bulkdata`;
+      expect((await bytesOf(await ask(streamed, `${at}/00660016`))).equals(floats)).toBe(true);
+      const range = await ask(streamed, `${at}/00660016`, { range: 'bytes=5000000-5000003' });
+      expect([range.status, await bytesOf(range)]).toEqual([206, Buffer.from(floats.subarray(5_000_000, 5_000_004))]);
+      const [part] = await partsOf(await ask(streamed, at));
+      expect(part?.body.equals(floats)).toBe(true);
+      const left = await ask(streamed, at);
+      await left.body!.cancel();
+    } finally {
+      await archived.close();
+    }
+  });
+
   it('that are none are an answer without a part; that are unchanged are 304; in no other type are 406', async () => {
     const { studyInstanceUid } = empty.ref;
     const response = await ask(service, `/studies/${studyInstanceUid}/bulkdata`);

@@ -184,7 +184,7 @@ describe('metadata', () => {
     ]);
   });
 
-  it('have bulk data URIs that are absolute by the proxy’s word, port included (OHIF#4256, #3921, #1602)', async () => {
+  it('have bulk data URIs that are absolute by the proxy’s word, port included (OHIF#4256, #3921, #1602, dicomweb-client#54)', async () => {
     const response = await ask(service, `${instancePath(document)}/metadata`, {
       forwarded: 'proto=https;host="pacs.example:8443"',
     });

@@ -165,7 +165,7 @@ describe('a series and a study', () => {
     expect((await ask(service, `/studies/${study}`, { accept: 'application/dicom' })).status).toBe(406);
   });
 
-  it('are read in one ranged stream for each pack, opened when the client gets there', async () => {
+  it('are read in one ranged stream for each pack, opened when the client gets there (dcm4chee#2542)', async () => {
     const opened: string[] = [];
     const { packs } = fixture.archive;
     const counting: PackStore = {
@@ -205,7 +205,7 @@ describe('a series and a study', () => {
     );
   });
 
-  it('come as the pack itself where a series is exactly one pack, and resume within it', async () => {
+  it('come as the pack itself where a series is exactly one pack, and resume within it (aws-healthimaging-samples#57)', async () => {
     const path = `/studies/${study}/series/${pet}`;
     const response = await ask(service, path, { accept: 'application/zip' });
     const zip = await bytesOf(response);
