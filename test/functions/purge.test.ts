@@ -19,7 +19,7 @@ import { freshUid, type MadeInstance, makeInstance } from '#test/support/dicom-f
 const DAY_MS = 24 * 60 * 60_000;
 const HOUR_MS = 60 * 60_000;
 const uids = { studyInstanceUid: freshUid(), seriesInstanceUid: freshUid() };
-const made = [1, 2, 3, 4].map((instanceNumber) => makeInstance({ ...uids, instanceNumber }));
+const made = [1, 2, 3, 4].map((instanceNumber) => makeInstance({ ...uids, instanceNumber, rows: 4, columns: 4 }));
 const [first, second, third, fourth] = made as [MadeInstance, MadeInstance, MadeInstance, MadeInstance];
 
 let fixture: ArchiveFixture;
@@ -251,11 +251,9 @@ describe('a purge that is ended between any two writes', () => {
         nowMs += HOUR_MS;
         const later = await ends(() => purge(ending(archive, first31 ? 1_000 : writes)));
         await expectAlive(first, third, fourth);
-        for (let i = 0; i < 2; i++) {
-          await purge();
-          nowMs += HOUR_MS;
-          await purge();
-        }
+        await purge();
+        nowMs += HOUR_MS;
+        await purge();
         await expectAlive(first, third, fourth);
         expect((await tombstones()).map(({ state }) => state)).toEqual(['purged']);
         expect(await isThere(own.packs[0]!)).toEqual([false, false]);

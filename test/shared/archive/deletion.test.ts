@@ -177,7 +177,7 @@ describe('deletions and arrivals at once, with any failures between', () => {
           expect((await index.getStudy(tenant(), later))?.instanceCount).toBe(stored ? 1 : undefined);
         },
       ),
-      { numRuns: 100 },
+      { numRuns: 50 },
     );
   });
 });
