@@ -127,9 +127,9 @@ describe.skipIf(!isPossible)('OHIF', () => {
         await expect.poll(() => firstPatient.innerText()).toMatch(/^ANON/);
         await page.getByLabel('Next page').click();
         await page.getByText(/51-\d+ of \d+/).waitFor();
-        await page.locator('input').first().fill('other^5');
-        await page.getByText(/1-11 of 11/).waitFor();
-        expect(await rows.count()).toBe(11);
+        await page.locator('input').first().fill('other');
+        await page.getByText(`1-50 of ${OTHER_STUDIES}`).waitFor();
+        expect(await firstPatient.innerText()).toMatch(/^Other, /);
       });
     });
 
