@@ -189,7 +189,8 @@ const ascii = new TextEncoder();
 function textValue(text: string, vr: Vr): JsonValue {
   switch (vr) {
     case 'PN': {
-      const name = personNameOf(trimEnd(text));
+      // A group is padded too: of `\0=` nothing is left.
+      const name = personNameOf(text.includes('=') ? text.split('=').map(trimEnd).join('=') : trimEnd(text));
       return Object.keys(name).length === 0 ? null : name;
     }
     case 'UC':

@@ -49,6 +49,8 @@ describe('text', () => {
     ['PN', '==B', [{ Phonetic: 'B' }]],
     ['PN', 'A=B=C=D', [{ Alphabetic: 'A', Ideographic: 'B', Phonetic: 'C=D' }]],
     ['PN', '==', [null]],
+    ['PN', '\0=', [null]],
+    ['PN', 'Doe^John =A ', [{ Alphabetic: 'Doe^John', Ideographic: 'A' }]],
     ['PN', 'A\\\\B', [{ Alphabetic: 'A' }, null, { Alphabetic: 'B' }]],
   ])('%s %j is %j', (vr, value, expected) => {
     const wanted = expected?.length === 1 && expected[0] === null ? undefined : expected;

@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { multipartRelated } from '#shared/dicomweb/multipart.ts';
 import { readParts } from '#shared/dicomweb/multipart-reader.ts';
+import { ArchiveError } from '#shared/errors.ts';
 
 interface Part {
   readonly headers: Readonly<Record<string, string>>;
@@ -80,6 +81,60 @@ describe('readParts', () => {
           expect(await bodies(whole, boundary, sizes)).toEqual(parts);
         },
       ),
+      { numRuns: 500 },
+    );
+  });
+
+  it('gives back what our own writer wrote, whatever the parts and however they are cut', async () => {
+    const name = fc.stringMatching(/^[A-Z][A-Za-z-]{0,20}$/);
+    const value = fc.stringMatching(/^[!-9;-~]([ -~]{0,40}[!-~])?$/);
+    const headers = fc.uniqueArray(fc.tuple(name, value), { maxLength: 5, selector: ([key]) => key.toLowerCase() });
+    const lookAlike = fc.constantFrom('--', '\r\n--', '\n--', '\r', '\n', '\r\n\r\n', '--\r\n', '');
+    const body = fc.array(fc.oneof(lookAlike, fc.string({ unit: 'binary' })), { maxLength: 8 });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(headers, body), { minLength: 1, maxLength: 5 }),
+        sizes,
+        async (made, sizes) => {
+          const parts = made.map(([fields, pieces]) => ({
+            headers: Object.fromEntries(fields),
+            body: pieces.map((piece) => Buffer.from(piece)),
+          }));
+          const { contentType, body } = multipartRelated(
+            'application/dicom',
+            parts.map(({ headers, body }) => ({ headers, body: ReadableStream.from(body) })),
+          );
+          const written: Uint8Array[] = [];
+          for await (const piece of body) written.push(piece);
+          expect(await read(Buffer.concat(written), /boundary=(\w+)/.exec(contentType)?.[1], sizes)).toEqual(
+            parts.map(({ headers, body }) => ({
+              headers: Object.fromEntries(Object.entries(headers).map(([key, text]) => [key.toLowerCase(), text])),
+              body: Buffer.concat(body).toString('latin1'),
+            })),
+          );
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  it('reads any bytes the same however they are cut, or refuses them the same', async () => {
+    const piece = fc.constantFrom(
+      ...['--b', '--b--', '--bb', '\r\n', '\n', '\r', '\r\n--b\r\n', '\n--b\n', '\r\n\r\n', 'A: b', ' ', '\t', '-', 'x', ':'],
+    ); // biome-ignore format: a list
+    const outcome = async (text: string, sizes: readonly number[]): Promise<unknown> => {
+      try {
+        return await read(text, 'b', sizes);
+      } catch (error) {
+        expect(error).toBeInstanceOf(ArchiveError);
+        return (error as ArchiveError).code;
+      }
+    };
+    await fc.assert(
+      fc.asyncProperty(fc.array(piece, { maxLength: 20 }), sizes, async (pieces, sizes) => {
+        const text = pieces.join('');
+        expect(await outcome(text, sizes)).toEqual(await outcome(text, [1 << 20]));
+      }),
       { numRuns: 500 },
     );
   });
