@@ -114,6 +114,7 @@ describe('which library may appear where', () => {
     [/^@cornerstonejs\//, ['shared/imaging']],
     [/^dcmjs-codecs$/, ['shared/imaging']],
     [/^dcmjs-dimse$/, ['edge-gateway/dimse']],
+    [/^double-metaphone$/, ['shared/dicom/fuzzy-name.ts']],
     [/^(vitest|fast-check|playwright-core|dicom-parser)(\/|$)/, []],
   ];
 

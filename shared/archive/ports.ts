@@ -121,7 +121,8 @@ export interface ArchiveIndex {
 
   /**
    * Studies come newest StudyDate first (those without a date last), then by UID; series and instances by the UIDs of their
-   * study, series and instance. The order does not depend on the page. What is found is what `recount` has derived.
+   * study, series and instance. The order does not depend on the page, and a page behind a match (`after`) on nothing that is stored
+   * before it. What is found is what `recount` has derived.
    * Errors: `bad-request` (checkQuery), `too-large` when too many records would have to be looked at.
    */
   search(tenant: string, query: Query): Promise<SearchPage>;

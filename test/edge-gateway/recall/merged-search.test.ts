@@ -8,7 +8,7 @@ import { indexInstances } from '#shared/archive/ingest.ts';
 import { placeOf } from '#shared/archive/query.ts';
 import type { InstanceRecord, Level } from '#shared/archive/records.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
-import { matchKey } from '#shared/dicom/matching.ts';
+import { fuzzyNameKey, matchKey } from '#shared/dicom/matching.ts';
 import { CT, instanceRecord, json, MR } from '#test/support/archive-records.ts';
 import { openSite, type Site, tenant } from './recall-site.ts';
 
@@ -94,9 +94,10 @@ describe('a search of both', () => {
         fc.array(wish, { maxLength: 40 }),
         fc.constantFrom<Level>('study', 'series', 'instance'),
         fc.constantFrom(undefined, 'CT', 'MR'),
+        fc.constantFrom(undefined, 'eve exampel', 'nobody'),
         fc.array(fc.integer({ min: 1, max: 7 }), { minLength: 1, maxLength: 4 }),
         fc.integer({ min: 0, max: 30 }),
-        async (wishes, level, modality, limits, jump) => {
+        async (wishes, level, modality, name, limits, jump) => {
           round++;
           const { index: cloud } = site.cloud.archive;
           const of = (side: Wish['where']) =>
@@ -108,6 +109,7 @@ describe('a search of both', () => {
           );
           const keys = [
             matchKey([0x00100020], 'LO', patient()),
+            ...(name === undefined ? [] : [fuzzyNameKey([0x00100010], name)]),
             ...(modality === undefined
               ? []
               : [matchKey([level === 'study' ? 0x00080061 : 0x00080060], 'CS', modality)]),

@@ -1,6 +1,7 @@
 /**
  * Fuzzy matching of names: what is found beside what is written alike, and what is not.
  */
+import { doubleMetaphone } from 'double-metaphone';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { PersonName } from '#shared/dicom/dicom-json-model.ts';
@@ -73,6 +74,36 @@ describe('fuzzy matching of names', () => {
     ["'", 'Smith^John'],
     ['-', 'Smith^John'],
   ])('does not find everything: %s', (key, name) => expect(finds(key, name)).toBe(false));
+
+  it('is what its definition says: every word of the key begins, or sounds like, some word of the name', () => {
+    const word = fc.constantFrom(
+      'smith',
+      'smyth',
+      'schmidt',
+      'jon',
+      'john',
+      'jo',
+      'anna',
+      'ana',
+      'meier',
+      'mayer',
+      'xu',
+      'o',
+      'kim',
+    );
+    const words = fc.array(word, { minLength: 1, maxLength: 4 });
+    const delimiter = fc.constantFrom('^', ' ', '-', ', ', '=');
+    fc.assert(
+      fc.property(words, words, delimiter, delimiter, (key, name, between, within) => {
+        const sounds = (one: string): string[] => (one.length < 2 ? [] : doubleMetaphone(one));
+        const expected = key.every((wanted) =>
+          name.some((own) => own.startsWith(wanted) || sounds(wanted).some((sound) => sounds(own).includes(sound))),
+        );
+        expect(finds(key.join(between).toUpperCase(), name.join(within === '=' ? ' ' : within))).toBe(expected);
+      }),
+      { numRuns: 2000 },
+    );
+  });
 
   it('finds whatever is found literally', () => {
     const piece = fc.constantFrom('a', 'b', 'Ä', 'sch', "'", '-', '^', '=', ' ', '*', '?', '山', '\\');
