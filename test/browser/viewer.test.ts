@@ -2,11 +2,10 @@
  * What a radiologist sees: the demonstration study, sent by C-STORE, is in the viewer's study list, opens, and shows
  * pixels. OHIF as published, in Debian's Chromium; the screenshots are left in dist/screenshots.
  */
-import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connect } from '#edge-gateway/dimse/client.ts';
@@ -17,19 +16,13 @@ import { type LocalCloud, startLocalCloud } from '#infra/local/cloud.ts';
 import { createDemoStudy } from '#infra/local/demo-study.ts';
 import { ensureViewer } from '#infra/local/viewer-package.ts';
 import { silentLogger } from '#shared/log.ts';
-
-const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const hasBrowser = existsSync(executablePath);
-if (!hasBrowser)
-  console.warn(`SKIPPED: no Chromium at ${executablePath}; install the Debian package chromium or set CHROMIUM`);
+import { hasBrowser, launchBrowser } from './browsing.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const screenshots = join(root, 'dist/screenshots');
 const SLICES = 24;
-const quiet = ['--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'];
-const graphics = ['--no-sandbox', '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'];
 
-describe.skipIf(!hasBrowser)('OHIF in Chromium', () => {
+describe.skipIf(!hasBrowser())('OHIF in Chromium', () => {
   let folder: string;
   let cloud: LocalCloud;
   let gateway: Gateway;
@@ -63,7 +56,7 @@ describe.skipIf(!hasBrowser)('OHIF in Chromium', () => {
     });
     gateway = await startGateway(settings, silentLogger);
     await send();
-    browser = await chromium.launch({ executablePath, args: [...quiet, ...graphics] });
+    browser = await launchBrowser();
     await openPage();
   });
 
