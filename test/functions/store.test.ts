@@ -246,6 +246,23 @@ describe('an archive that fails', () => {
     expect([answer.status, answer.stored.length, answer.failed.length]).toEqual([202, 1, 1]);
   });
 
+  it('only in saying that it has the pack already, as after a PUT that was tried again, is 200', async () => {
+    const { at, service } = await open({
+      spoil: ({ packs }) => ({
+        packs: {
+          ...packs,
+          async create(...args) {
+            await packs.create(...args);
+            return 'exists';
+          },
+        },
+      }),
+    });
+    const made = [makeInstance(), makeInstance()];
+    expect((await store(service, made)).status).toBe(200);
+    await expectStored(at, made);
+  });
+
   it('to index a pack is 503, and the pack, of which somebody was told, is archived later', async () => {
     const told: PackArrived[] = [];
     const down = new ArchiveError('unavailable', 'The index is away; try again.');
