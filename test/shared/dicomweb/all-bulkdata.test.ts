@@ -113,7 +113,7 @@ describe('all bulk data', () => {
   });
 
   it('are never held, however long a value is: alone, in ranges, among all (dcm4chee#3794, #4452)', async () => {
-    const floats = new Uint8Array(6 * 1024 * 1024).map((_, i) => i % 251);
+    const floats = new Uint8Array(Uint32Array.from({ length: 128 * 1024 }, (_, i) => i).buffer);
     const long = makeInstance({ pixels: 'none', extra: [{ tag: 0x00660016, vr: 'OF', value: floats }] });
     const archived = await makeArchive([long.file]);
     try {
@@ -127,8 +127,8 @@ describe('all bulk data', () => {
       const { studyInstanceUid, seriesInstanceUid, sopInstanceUid } = long.ref;
       const at = `/studies/${studyInstanceUid}/series/${seriesInstanceUid}/instances/${sopInstanceUid}/bulkdata`;
       expect((await bytesOf(await ask(streamed, `${at}/00660016`))).equals(floats)).toBe(true);
-      const range = await ask(streamed, `${at}/00660016`, { range: 'bytes=5000000-5000003' });
-      expect([range.status, await bytesOf(range)]).toEqual([206, Buffer.from(floats.subarray(5_000_000, 5_000_004))]);
+      const range = await ask(streamed, `${at}/00660016`, { range: 'bytes=500000-500003' });
+      expect([range.status, await bytesOf(range)]).toEqual([206, Buffer.from(floats.subarray(500_000, 500_004))]);
       const [part] = await partsOf(await ask(streamed, at));
       expect(part?.body.equals(floats)).toBe(true);
       const left = await ask(streamed, at);

@@ -70,6 +70,8 @@ describe('the OpenAPI document', () => {
         ({ ruleId, message, location }) => [ruleId, message, location[0]?.pointer],
       );
     expect(await lint(source)).toEqual([]);
+    if (parts === everything) return;
+    // A linter that finds nothing in anything would be no judge.
     expect(await lint(source.replace('"operationId":"metadataOfStudy"', '"operationId":"metadataOfSeries"'))).toEqual([
       ['operation-operationId-unique', expect.anything(), expect.anything()],
     ]);
