@@ -85,7 +85,7 @@ export function assertFramesExist(frames: FrameSource, frameNumbers: readonly nu
   });
 }
 
-export const labelOf = ({ mediaType, transferSyntaxUid }: FrameChoice): string =>
+export const labelOf = ({ mediaType, transferSyntaxUid }: Omit<FrameChoice, 'form'>): string =>
   `${mediaType}; transfer-syntax=${transferSyntaxUid}`;
 
 export async function* frameParts(

@@ -1,6 +1,7 @@
 /**
  * Retrieve Transaction for pixel data (WADO-RS), PS3.18 §10.4: all frames of an instance, a series or a study in one multipart answer, each
- * part as the frames resource would give it. Instances without pixels have none.
+ * part as the frames resource would give it. Instances without pixels have none; frames among those of other instances that turn out to be
+ * damaged come as they are stored, labelled so.
  */
 import { EXPLICIT_VR_LITTLE_ENDIAN, transferSyntaxOf } from '../dicom/transfer-syntax.ts';
 import { ArchiveError, isArchiveError } from '../errors.ts';
@@ -15,6 +16,7 @@ import { partialStatus, reachOf } from './reach.ts';
 import { type AnyRef, refPath } from './references.ts';
 import { addWarning } from './search.ts';
 import { inPackOrder, listStored, type StoredInstance } from './stored-instances.ts';
+import { isOwnFault } from './transcoded-instances.ts';
 import { type FrameChoice, frameOffers } from './transfer-syntax-offers.ts';
 
 /** Errors: `not-found` also where nothing has pixels, `not-acceptable`. What only some can be had as is given with 206. */
@@ -78,7 +80,21 @@ async function* partsOf(
     const choice = choiceFor(ranges, frames.givenTransferSyntaxUid, instance.bitsAllocated);
     const frameNumbers = Array.from({ length: frames.count }, (_, i) => i + 1);
     const location = (frameNumber: number): string => `${context.baseUrl}/${refPath(instance)}/frames/${frameNumber}`;
-    const bodies = framesIn(frames, entry, frameNumbers, choice.transferSyntaxUid, transcoder);
-    yield* frameParts(bodies, frameNumbers, labelOf(choice), location);
+    const partsIn = ({ mediaType, transferSyntaxUid }: Omit<FrameChoice, 'form'>, some: readonly number[]) =>
+      frameParts(framesIn(frames, entry, some, transferSyntaxUid, transcoder), some, labelOf({ mediaType, transferSyntaxUid }), location); // biome-ignore format: one call
+    let given = 0;
+    try {
+      for await (const part of partsIn(choice, frameNumbers)) {
+        yield part;
+        given++;
+      }
+    } catch (error) {
+      if (!isOwnFault(error) || instances.length === 1) throw error;
+      const { sopInstanceUid } = instance;
+      context.log.warn({ err: error, code: error.code, sopInstanceUid }, 'Frames are given as they are stored');
+      const transferSyntaxUid = frames.givenTransferSyntaxUid;
+      const { mediaType } = transferSyntaxOf(transferSyntaxUid);
+      yield* partsIn({ mediaType, transferSyntaxUid }, frameNumbers.slice(given));
+    }
   }
 }
