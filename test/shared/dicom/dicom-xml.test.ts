@@ -46,7 +46,7 @@ describe('the Native DICOM Model, written', () => {
     );
   });
 
-  it('splits names into component groups and components', () => {
+  it('splits names into component groups and components (dicom-server#1097)', () => {
     const name = { Alphabetic: 'Yamada^Tarou^^Dr.', Ideographic: '山田^太郎', Phonetic: 'やまだ^たろう' };
     expect(inner({ '00100010': { vr: 'PN', Value: [name] } })).toBe(
       '<DicomAttribute tag="00100010" vr="PN" keyword="PatientName"><PersonName number="1">' +

@@ -148,7 +148,7 @@ describe.each(storingPlaces)('a hostile body at $place', ({ start }) => {
   const { site, attack } = hosted(start);
 
   it.each<[string, string]>([
-    ['that is shorter than its 8 GB', 'Content-Length: 8589934592\r\n'],
+    ['that is shorter than its 8 GB (CVE-2026-5440)', 'Content-Length: 8589934592\r\n'],
     ['that is shorter than its chunk', 'X: y\r\nTransfer-encoding:  chunked\r\n'],
   ])('%s takes no memory, and is answered or cut', async (_, fields) => {
     const body = multipartOf([makeInstance().file], '').subarray(0, -10);
@@ -174,7 +174,7 @@ describe.each(storingPlaces)('a hostile body at $place', ({ start }) => {
     expect(site.at.isIdle()).toBe(true);
   });
 
-  it('of deflated zeros, 512 MiB of them, is stored or refused without being inflated into memory', async () => {
+  it('of deflated zeros, 512 MiB of them, is stored or refused without being inflated into memory (fo-dicom#2165, io-dicom#35)', async () => {
     const made = makeInstance({ transferSyntaxUid: '1.2.840.10008.1.2.1.99', pixels: 'none' });
     const plain = makeInstance({ pixels: 'none', sopInstanceUid: made.ref.sopInstanceUid });
     const header = Buffer.from([0xe0, 0x7f, 0x10, 0x00, 0x4f, 0x57, 0, 0, 0, 0, 0, 0x20]);
@@ -204,25 +204,28 @@ describe.each(storingPlaces)('a hostile body at $place', ({ start }) => {
     HTML: '<html><script>alert(1)</script><!--',
     PDF: '%PDF-1.7\n1 0 obj\n',
   }).map(([name, magic]) => [name, Buffer.concat([Buffer.from(magic, 'latin1'), Buffer.alloc(128)]).subarray(0, 128)]);
-  it.each(preambles)('that begins as %s is stored without that, and its data set as it came', async (_, preamble) => {
-    const made = makeInstance();
-    const file = Buffer.concat([preamble, made.file.subarray(128)]);
-    expect((await attack(request(DICOM, multipartOf([file])))).status).toBe(200);
-    const path = new URL(urlOf(made)).pathname;
-    const answer = await exchange(
-      site.host.port,
-      `GET ${path} HTTP/1.1\r\nHost: a\r\nAccept: application/dicom; transfer-syntax=*\r\n\r\n`,
-    );
-    const bytes = Buffer.from(answer.body, 'latin1');
-    expect(answer.head).toMatch(/\r\ncontent-type: application\/dicom/i);
-    expect(answer.head).toMatch(/\r\nx-content-type-options: nosniff/i);
-    const start = bytes.indexOf('DICM', 0, 'latin1') - 128;
-    expect(bytes.subarray(start, start + 128).equals(Buffer.alloc(128))).toBe(true);
-    expect(bytes.includes(Buffer.from(made.dataSet))).toBe(true);
-  });
+  it.each(preambles)(
+    'that begins as %s is stored without that, and its data set as it came (CVE-2019-11687, CVE-2023-33466)',
+    async (_, preamble) => {
+      const made = makeInstance();
+      const file = Buffer.concat([preamble, made.file.subarray(128)]);
+      expect((await attack(request(DICOM, multipartOf([file])))).status).toBe(200);
+      const path = new URL(urlOf(made)).pathname;
+      const answer = await exchange(
+        site.host.port,
+        `GET ${path} HTTP/1.1\r\nHost: a\r\nAccept: application/dicom; transfer-syntax=*\r\n\r\n`,
+      );
+      const bytes = Buffer.from(answer.body, 'latin1');
+      expect(answer.head).toMatch(/\r\ncontent-type: application\/dicom/i);
+      expect(answer.head).toMatch(/\r\nx-content-type-options: nosniff/i);
+      const start = bytes.indexOf('DICM', 0, 'latin1') - 128;
+      expect(bytes.subarray(start, start + 128).equals(Buffer.alloc(128))).toBe(true);
+      expect(bytes.includes(Buffer.from(made.dataSet))).toBe(true);
+    },
+  );
 
   it.each(['../../../../tmp/archipel-pwned', '/etc/archipel-pwned', '..\\..\\pwned', 'a\0b', 'CON', '1.2/../../x', 'é', '9'.repeat(300)])(
-    'with the UID %j makes no file of that name anywhere',
+    'with the UID %j makes no file of that name anywhere (io-dicom#55, DICOMHawk#114)',
     async (uid) => {
       const around = (): string[] => readdirSync(tmpdir()).filter((name) => /pwned/.test(name));
       const made = makeInstance({ studyInstanceUid: uid, seriesInstanceUid: uid, sopInstanceUid: `${freshUid()}${uid.length > 100 ? '' : uid}` });

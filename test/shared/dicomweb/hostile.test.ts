@@ -79,7 +79,7 @@ describe('a path with what is no UID', () => {
     }
   });
 
-  it('leads to no file, and makes none', async () => {
+  it('leads to no file, and makes none (pynetdicom#823, #1092, dcm4che#1582, dcm4chee#4987)', async () => {
     const around = (): string[] => readdirSync(tmpdir()).filter((name) => !name.startsWith('archipel-'));
     const before = around();
     const up = '%2e%2e%2f'.repeat(12);
