@@ -157,7 +157,7 @@ describe.skipIf(!isPossible)('OHIF', () => {
       });
     });
 
-    it('shows a segmentation over the slices it belongs to (OHIF#3921)', async () => {
+    onGateway('shows a segmentation over the slices it belongs to (OHIF#3921)', async () => {
       await visit('seg', linkTo(ctStudy), async ({ page }) => {
         await seen(viewport(page), ({ lit }) => lit > 0.02);
         await page.getByText('Segmentation', { exact: true }).first().dblclick();
