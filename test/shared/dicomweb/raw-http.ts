@@ -95,7 +95,7 @@ export async function besideOthers<T>(port: number, attack: () => Promise<T>): P
       const { status } = await exchange(port, 'GET /dicomweb/studies?limit=1 HTTP/1.1\r\nHost: a\r\n\r\n');
       if (status !== 200) throw new Error(`others were answered ${status}`);
       served++;
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await new Promise((resolve) => setTimeout(resolve, 25));
     } while (!isOver);
   })();
   try {

@@ -93,7 +93,7 @@ describe.each(storingPlaces)('at $place: metadata in XML', ({ start }) => {
         // The same data set is a duplicate (200); another one of that UID is a conflict (202).
         expect((await store([xmlPart(json)])).status).toBe(200);
       }),
-      { numRuns: 15 },
+      { numRuns: 8 },
     );
   });
 
@@ -154,11 +154,6 @@ describe.each(storingPlaces)('at $place: metadata in XML', ({ start }) => {
     ['a document type declaration', 400, () => [raw(`<!DOCTYPE x>${dicomXml(minimal().json)}`)]],
     ['bulk data first', 400, () => [bulkPart('x', Buffer.alloc(1)), xmlPart(minimal().json)]],
     ['one good and one bad document', 400, () => [xmlPart(minimal().json), raw('<html/>')]],
-    [
-      '8 MiB in two parts',
-      413,
-      () => [1, 2].map(() => raw(`${dicomXml(minimal().json)}<!--${'x'.repeat(4.1 * 1024 * 1024)}-->`)),
-    ],
     [
       'compressed XML',
       415,
