@@ -54,7 +54,6 @@ export function searchProperties(index: () => ArchiveIndex): void {
       for (const asked of [
         [0x00100010, 'PN', text],
         [0x00100010, 'fuzzy', text],
-        [0x00080090, 'PN', text],
         [0x00100020, 'LO', text],
         [0x00081030, 'LO', quoted(text)],
       ] as const) {
