@@ -9,6 +9,8 @@ import { openDatabase } from '#edge-gateway/cache/sqlite-database.ts';
 import { createIndexEngine } from '#edge-gateway/cache/sqlite-engine.ts';
 import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
 import { createLocalExecutor, createWorkerExecutor, startWorker } from '#edge-gateway/cache/sqlite-rpc.ts';
+import { indexMigrations } from '#edge-gateway/cache/sqlite-schema.ts';
+import { studyLookupMigration } from '#edge-gateway/cache/sqlite-study-lookup.ts';
 import { indexInstances } from '#shared/archive/ingest.ts';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { Level } from '#shared/archive/records.ts';
@@ -73,6 +75,21 @@ describe('the SQLite index', () => {
     expect({ ...found }).toEqual(record);
     expect(structuredClone(found)).toEqual(record);
     expect(JSON.parse(JSON.stringify(found))).toEqual(record);
+    await index.close();
+  });
+
+  it('finds in a file of an earlier version by what that did not look up', async () => {
+    const before = indexMigrations.slice(0, indexMigrations.indexOf(studyLookupMigration));
+    const older = openDatabase({ file, migrations: before });
+    const attributes = { '00100010': json('PN', { Alphabetic: 'Meyer^Ann' }), '00200010': json('SH', 'S7') };
+    older
+      .prepare(`INSERT INTO study (tenant, study_uid, instance_count, series_count, attributes, names)
+        VALUES (?, '1.2.3', 1, 1, ?, char(10) || 'meyer^ann' || char(10))`)
+      .run(tenant(), JSON.stringify(attributes));
+    older.close();
+    const index = await createSqliteIndex({ file, inWorker: true });
+    for (const key of [fuzzyNameKey([0x00100010], 'ann maier'), matchKey([0x00200010], 'SH', 'S?')])
+      expect((await index.search(tenant(), query('study', key))).matches).toHaveLength(1);
     await index.close();
   });
 
