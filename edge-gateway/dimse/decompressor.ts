@@ -32,5 +32,12 @@ export function createDecompressor({
     transcode: pool.transcode,
     ...(budgetBytes === undefined ? {} : { budgetBytes }),
   });
-  return { ...transcoder, close: () => pool.close() };
+  return {
+    begin: transcoder.begin,
+    gather: transcoder.gather,
+    get isRoomy() {
+      return transcoder.isRoomy;
+    },
+    close: () => pool.close(),
+  };
 }

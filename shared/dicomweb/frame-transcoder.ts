@@ -28,6 +28,8 @@ export interface FrameTranscoder {
    * @param heldBytes that it will take, before and after together
    */
   begin(heldBytes: number, read: () => Promise<TranscodeRequest>): FrameOnItsWay;
+  /** Whether less than half of the budget is held: then frames may be begun ahead of their turn; each answer's own always may. */
+  readonly isRoomy: boolean;
   /** For frames that wait until all of an object are known; to be had before the first of them is begun. */
   gather(sizeBytes: number): Room;
 }
@@ -53,7 +55,11 @@ export function createFrameTranscoder(options: FrameTranscoderOptions): FrameTra
   const budget = createByteBudget(budgetBytes, MAX_WAITING);
   const gathered = createByteBudget(GATHERED_BYTES, MAX_WAITING);
   const turns = createByteBudget(atOnce, MAX_WAITING);
+  let heldByFrames = 0;
   return {
+    get isRoomy() {
+      return heldByFrames < budgetBytes / 2;
+    },
     begin(heldBytes, read) {
       if (heldBytes > FRAME_BYTES) {
         const frame = Promise.reject(
@@ -62,6 +68,7 @@ export function createFrameTranscoder(options: FrameTranscoderOptions): FrameTra
         frame.catch(() => {});
         return { frame, release: () => {} };
       }
+      heldByFrames += heldBytes;
       const room = roomIn(budget, heldBytes);
       let isReleased = false;
       // Of a frame that nobody wants any more nobody sees what it failed with.
@@ -81,9 +88,15 @@ export function createFrameTranscoder(options: FrameTranscoderOptions): FrameTra
       return {
         frame,
         release: () => {
+          if (isReleased) return;
           isReleased = true;
           // What a thread still works on takes its memory.
-          frame.finally(() => room.release()).catch(() => {});
+          frame
+            .finally(() => {
+              heldByFrames -= heldBytes;
+              room.release();
+            })
+            .catch(() => {});
         },
       };
     },

@@ -124,7 +124,7 @@ export async function* framesIn(
   const onTheirWay: FrameOnItsWay[] = [];
   try {
     for (;;) {
-      for (let next = onTheirWay.length; next <= framesAhead; next++) {
+      for (let next = onTheirWay.length; next <= (transcoder.isRoomy ? framesAhead : 0); next++) {
         const { value, done } = waiting.next();
         if (done === true) break;
         onTheirWay.push(begin(value));

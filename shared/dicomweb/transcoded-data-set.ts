@@ -245,7 +245,8 @@ class Frames {
     const onTheirWay: FrameOnItsWay[] = [first];
     try {
       for (let frameNumber = 1, begun = 1; frameNumber <= this.count; frameNumber++) {
-        while (begun < this.count && onTheirWay.length <= FRAMES_AHEAD) onTheirWay.push(this.begin(++begun));
+        const most = this.#transcoder.isRoomy ? 1 + FRAMES_AHEAD : 1;
+        while (begun < this.count && onTheirWay.length < most) onTheirWay.push(this.begin(++begun));
         const [next] = onTheirWay as [FrameOnItsWay];
         const frame = await next.frame;
         if (frame.photometricInterpretation !== photometricInterpretation)

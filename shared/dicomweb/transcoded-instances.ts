@@ -96,7 +96,7 @@ export async function* openedInTurn(
 ): AsyncGenerator<{ instance: StoredInstance; file: Promise<TranscodedFile> }, void, undefined> {
   for (const { isSmall, run } of runsOf(inPackOrder(instances))) {
     if (isSmall) {
-      yield* pulledAhead(smallFiles(options, run, transferSyntaxUid));
+      yield* pulledAhead(smallFiles(options, run, transferSyntaxUid), options.transcoder);
       continue;
     }
     for (const instance of run) yield { instance, file: openTranscoded(options, instance, transferSyntaxUid) };
@@ -137,11 +137,15 @@ async function* smallFiles(
   }
 }
 
-async function* pulledAhead(source: AsyncGenerator<Opened, void, undefined>): AsyncGenerator<Opened, void, undefined> {
+async function* pulledAhead(
+  source: AsyncGenerator<Opened, void, undefined>,
+  transcoder: FrameTranscoder,
+): AsyncGenerator<Opened, void, undefined> {
   const pulled: Promise<IteratorResult<Opened, void>>[] = [];
   try {
     for (;;) {
-      while (pulled.length <= filesAhead) {
+      const most = transcoder.isRoomy ? 1 + filesAhead : 1;
+      while (pulled.length < most) {
         const next = source.next();
         next.catch(() => {});
         pulled.push(next);

@@ -89,3 +89,19 @@ it('has room for what is gathered apart from frames, given up before it is grant
   await last.granted;
   await transcoder.begin(1, async () => request).frame;
 });
+
+it('says when there is little room left, so that nothing is begun ahead of its turn', async () => {
+  const transcoder = createFrameTranscoder({ transcode: async () => answer, budgetBytes: 100 });
+  const [first, second] = [40, 20].map((size) => transcoder.begin(size, async () => request));
+  expect(transcoder.isRoomy).toBe(false);
+  await second?.frame;
+  second?.release();
+  second?.release();
+  await settled();
+  expect(transcoder.isRoomy).toBe(true);
+  first?.release();
+  await settled();
+  const large = transcoder.begin(60, async () => request);
+  expect(transcoder.isRoomy).toBe(false);
+  large.release();
+});
