@@ -10,10 +10,11 @@
 
 import { inParallel, removeVersion, tombstonesOf } from '#shared/archive/deletion.ts';
 import { entryNameOf } from '#shared/archive/entry-inspector.ts';
-import { keyPartOf, manifestKey, packKey, packRefOf, parsePackKey } from '#shared/archive/keys.ts';
+import { inspectPack } from '#shared/archive/inspect.ts';
+import { keyPartOf, manifestKey, packIdBefore, packKey, packRefOf } from '#shared/archive/keys.ts';
 import { decodeManifest, type Manifest, type ManifestEntry } from '#shared/archive/manifest.ts';
 import type { Archive } from '#shared/archive/ports.ts';
-import type { InstanceRecord, PackRecord, SeriesRef, Tombstone } from '#shared/archive/records.ts';
+import type { InstanceRecord, PackRecord, PackRef, SeriesRef, Tombstone } from '#shared/archive/records.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
 import { storeRewritten } from './rewritten-pack.ts';
@@ -114,15 +115,25 @@ class SeriesPurge {
     const manifest = await this.#manifestOf(pack);
     await this.#markCopies(pack, manifest);
     const inPack = this.#tombstones.filter((tombstone) => tombstone.packId === packId);
-    if (inPack.length === 0 || inPack.some(({ deletedAtMs }) => deletedAtMs > this.#untilMs)) return;
-    const doomed = await this.#claim(inPack);
+    const isBegun = inPack.some(({ state }) => state === 'purging');
+    const due = inPack.filter(({ state, deletedAtMs }) => state === 'purging' || deletedAtMs <= this.#untilMs);
+    // What was begun is finished, whatever has been deleted since: of the new pack some may be known already.
+    if (due.length === 0 || (due.length < inPack.length && !isBegun)) return;
+    const doomed = await this.#claim(due);
     if (doomed.length === 0) return;
     await this.#finishDeleting(doomed);
     const dropped = new Set(doomed.map(({ sopInstanceUid }) => entryNameOf(sopInstanceUid)));
     if (manifest.entries.some(({ sopInstanceUid }) => !dropped.has(entryNameOf(sopInstanceUid)))) {
       const key = await storeRewritten(archive.packs, pack, dropped);
+      const ref = { ...pack, packId: packIdBefore(packId) };
+      // Before anybody can see them in the new pack.
+      if (await this.#isDeletedBeside(packId, dropped))
+        await this.#carryDeletions(
+          pack,
+          (await inspectPack(archive.packs, key, { tenant: this.#tenant, ref })).manifest,
+        );
       await ingest({ key });
-      await this.#carryDeletions(pack, key);
+      await this.#finishCarrying(pack, ref);
     }
     if (await this.#isNeeded(pack, manifest)) {
       log.warn(
@@ -174,27 +185,50 @@ class SeriesPurge {
     await this.#index.recount(this.#tenant, this.#series);
   }
 
-  /** What was deleted while it was being copied is deleted in the copy too. */
-  async #carryDeletions(pack: PackRecord, key: string): Promise<void> {
-    const ref = parsePackKey(key)?.ref;
-    const made = ref && (await this.#index.getPack(this.#tenant, ref));
-    if (made?.state !== 'archived')
-      throw new ArchiveError('damaged', 'A pack that was written anew could not be archived.', { key });
-    const entries = new Map((await this.#manifestOf(made)).entries.map((entry) => [entry.sopInstanceUid, entry]));
-    const originals: Tombstone[] = [];
-    const carried: Tombstone[] = [];
+  /** Whether others than those are deleted in a pack. */
+  async #isDeletedBeside(packId: string, dropped: ReadonlySet<string>): Promise<boolean> {
     for await (const tombstone of tombstonesOf(this.#index, this.#tenant, this.#series)) {
-      const entry = entries.get(tombstone.sopInstanceUid);
-      if (tombstone.packId !== pack.packId || tombstone.state === 'restored' || entry === undefined) continue;
-      const changedAtMs = this.#options.nowMs();
-      originals.push(tombstone);
-      carried.push({ ...tombstone, ...placeIn(made.packId, entry), state: 'deleted', changedAtMs });
+      const isOther = tombstone.packId === packId && !dropped.has(entryNameOf(tombstone.sopInstanceUid));
+      if (isOther && tombstone.state !== 'restored') return true;
     }
-    if (carried.length === 0) return;
-    await this.#index.createTombstones(carried);
-    // Only the copy has bytes that can be restored.
-    await inParallel(originals, (tombstone) => this.#change(tombstone, 'deleted', 'purging'));
-    await this.#finishDeleting(carried);
+    return false;
+  }
+
+  /**
+   * What was deleted while it was being copied is deleted in the copy too, unless it was restored from there since. Answers all that is
+   * deleted in both.
+   */
+  async #carryDeletions(
+    pack: PackRecord,
+    made: Manifest,
+  ): Promise<readonly { readonly original: Tombstone; readonly carried: Tombstone }[]> {
+    const entries = new Map(made.entries.map((entry) => [entry.sopInstanceUid, entry]));
+    const both: { original: Tombstone; carried: Tombstone }[] = [];
+    const known = new Set<string>();
+    const restored = new Set<string>();
+    for await (const original of tombstonesOf(this.#index, this.#tenant, this.#series)) {
+      const { sopInstanceUid, packId, state } = original;
+      if (packId === made.packId) (state === 'restored' ? restored : known).add(sopInstanceUid);
+      const entry = entries.get(sopInstanceUid);
+      if (packId !== pack.packId || state === 'restored' || entry === undefined) continue;
+      const changedAtMs = this.#options.nowMs();
+      both.push({ original, carried: { ...original, ...placeIn(made.packId, entry), state: 'deleted', changedAtMs } });
+    }
+    const deleted = both.filter(({ carried }) => !restored.has(carried.sopInstanceUid));
+    const carried = deleted.map((one) => one.carried).filter(({ sopInstanceUid }) => !known.has(sopInstanceUid));
+    if (carried.length > 0) await this.#index.createTombstones(carried);
+    return deleted;
+  }
+
+  /** The same once more for what was deleted while it was taken in; then only the copy has bytes that can be restored. */
+  async #finishCarrying(pack: PackRecord, ref: PackRef): Promise<void> {
+    const made = await this.#index.getPack(this.#tenant, ref);
+    if (made?.state !== 'archived')
+      throw new ArchiveError('damaged', 'A pack that was written anew could not be archived.', { packId: ref.packId });
+    const both = await this.#carryDeletions(pack, await this.#manifestOf(made));
+    if (both.length === 0) return;
+    await inParallel(both, ({ original }) => this.#change(original, 'deleted', 'purging'));
+    await this.#finishDeleting(both.map(({ carried }) => carried));
   }
 
   /** Whether the index looks for anything in the pack. */

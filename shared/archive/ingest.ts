@@ -10,7 +10,7 @@
  * What was deleted (deletion.ts) is not brought in again by whoever tells of the same bytes once more.
  */
 import { ArchiveError } from '../errors.ts';
-import { deletedAmong, removeVersion } from './deletion.ts';
+import { deletedAmong, deletedVersions, removeVersion } from './deletion.ts';
 import type { Outcome } from './outcome.ts';
 import type { ArchiveIndex } from './ports.ts';
 import { arrivedBefore, type InstanceRecord, type InstanceRef, type SeriesRef } from './records.ts';
@@ -57,7 +57,7 @@ export async function indexInstances(
 /** Puts them into the index; their series are not counted yet. */
 async function bringIn(index: ArchiveIndex, records: readonly InstanceRecord[]): Promise<readonly Outcome[]> {
   const incoming = records.map((record): InstanceRecord => ({ ...record, state: 'current' }));
-  const known = await index.createInstances(incoming);
+  const known = await createBesideDeleted(index, incoming);
   const outcomes = incoming.map((record): Outcome => outcomeOf('stored', record));
   // One iterator for all who take from it.
   const unsettled = [...incoming.keys()].filter((i) => known[i] !== undefined).values();
@@ -69,6 +69,33 @@ async function bringIn(index: ArchiveIndex, records: readonly InstanceRecord[]):
   };
   await allEnded(Array.from({ length: CONCURRENCY }, settleSome));
   return outcomes;
+}
+
+/**
+ * ArchiveIndex.createInstances, where what is about to go is in nobody's way: a deletion that has not come to its end, and perhaps never
+ * will, would take with it what has come since as its duplicate.
+ */
+async function createBesideDeleted(
+  index: ArchiveIndex,
+  incoming: readonly InstanceRecord[],
+): Promise<readonly (InstanceRecord | undefined)[]> {
+  const known = await index.createInstances(incoming);
+  const found = known.filter((record) => record !== undefined);
+  let isAnyGone = false;
+  for (const ofSeries of Map.groupBy(found, seriesNameOf).values()) {
+    const [{ tenant, studyInstanceUid, seriesInstanceUid }] = ofSeries as [InstanceRecord];
+    const series = { studyInstanceUid, seriesInstanceUid };
+    if ((await index.listTombstones(tenant, series, { limit: 1 })).items.length === 0) continue;
+    for (const record of ofSeries)
+      for (const gone of await deletedVersions(index, await index.getVersions(tenant, record))) {
+        await removeVersion(index, gone);
+        isAnyGone = true;
+      }
+  }
+  if (!isAnyGone) return known;
+  const again = await index.createInstances(incoming);
+  // Whoever was added the first time is there now, and is no other.
+  return again.map((record, i) => (known[i] === undefined ? undefined : record));
 }
 
 /** Like Promise.all, but rejects only when nothing of it runs on: whoever then tries again is not in its own way. */
@@ -126,6 +153,9 @@ async function tidy(index: ArchiveIndex, record: InstanceRecord): Promise<'store
   }
   return isSame(record, current) ? 'stored' : decide(current, record);
 }
+
+const seriesNameOf = ({ tenant, studyInstanceUid, seriesInstanceUid }: InstanceRecord): string =>
+  JSON.stringify([tenant, studyInstanceUid, seriesInstanceUid]);
 
 const isSame = (a: InstanceRecord, b: InstanceRecord): boolean =>
   a.packId === b.packId && a.offsetBytes === b.offsetBytes;

@@ -220,6 +220,82 @@ describe('a purge', () => {
     for (const { packId } of await tombstones()) expect(await isThere({ ...uids, packId })).toEqual([false, false]);
   });
 
+  it('shows at no moment what was deleted while its pack was written anew, also when it ends right after', async () => {
+    await remove(second.ref);
+    nowMs += 31 * DAY_MS;
+    const racing: Archive = {
+      ...archive,
+      packs: {
+        ...archive.packs,
+        create: async (...args) => {
+          const made = await archive.packs.create(...args);
+          if (args[0].endsWith('.zip')) await remove(third.ref);
+          return made;
+        },
+      },
+    };
+    const step = createIngestStep({ archive, nowMs: () => nowMs, log: silentLogger });
+    const ingest: PurgeOptions['ingest'] = async (message) => {
+      await step(message);
+      throw new Error(POWER);
+    };
+    expect(await ends(() => purge(racing, { ingest }))).toBe(true);
+    await expectAlive(first, fourth);
+    await purge();
+    await expectAlive(first, fourth);
+    // It was deleted just now, and can still be restored.
+    expect(await restoreInstances(archive.index, fixture.tenant, third.ref, nowMs)).toBeGreaterThan(0);
+    await expectAlive(first, third, fourth);
+    await purge();
+    nowMs += HOUR_MS;
+    await purge();
+    await expectAlive(first, third, fourth);
+    expect(await isThere(fixture.packs[0]!)).toEqual([false, false]);
+  });
+
+  it('goes on with a pack that it has begun with, whatever was deleted from it since', async () => {
+    await remove(second.ref);
+    nowMs += 31 * DAY_MS;
+    const ingest: PurgeOptions['ingest'] = () => Promise.reject(new Error(POWER));
+    expect(await ends(() => purge(archive, { ingest }))).toBe(true);
+    await remove(third.ref);
+    await purge();
+    await expectAlive(first, fourth);
+    nowMs += HOUR_MS;
+    await purge();
+    expect(await isThere(fixture.packs[0]!)).toEqual([false, false]);
+    expect(await restoreInstances(archive.index, fixture.tenant, third.ref, nowMs)).toBe(1);
+    await expectAlive(first, third, fourth);
+  });
+
+  it('does not delete again what was restored from the new pack before the old one was given up', async () => {
+    await remove(second.ref);
+    nowMs += 31 * DAY_MS;
+    const racing: Archive = {
+      ...archive,
+      packs: {
+        ...archive.packs,
+        create: async (...args) => {
+          const made = await archive.packs.create(...args);
+          if (args[0].endsWith('.zip')) await remove(third.ref);
+          return made;
+        },
+      },
+      index: {
+        ...archive.index,
+        updatePack: (tenant, ref, from, change) =>
+          change.purgedAtMs === undefined
+            ? archive.index.updatePack(tenant, ref, from, change)
+            : Promise.reject(new Error(POWER)),
+      },
+    };
+    expect(await ends(() => purge(racing))).toBe(true);
+    expect(await restoreInstances(archive.index, fixture.tenant, third.ref, nowMs)).toBe(1);
+    await expectAlive(first, third, fourth);
+    await purge();
+    await expectAlive(first, third, fourth);
+  });
+
   it('gives complete bytes to who was reading the old pack when it went', async () => {
     const [old] = fixture.packs as [PackRef];
     const zip = await ask(service, `/studies/${uids.studyInstanceUid}?accept=application/zip`);

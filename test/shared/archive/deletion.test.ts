@@ -83,6 +83,19 @@ describe('a deletion', () => {
     expect(await versions(record)).toEqual([other]);
   });
 
+  it('that has not come to its end takes nothing with it that is stored anew before', async () => {
+    const current = instanceRecord({ pack: 5 });
+    const conflict = instanceRecord({ pack: 6, bytes: 'other' });
+    await indexInstances(index, [current, conflict]);
+    const found = await versions(current);
+    const moment = { deletedAtMs: 1_000, changedAtMs: 1_000 };
+    await index.createTombstones(found.map((version) => ({ ...version, state: 'deleted', ...moment })));
+    const [again, other] = [instanceRecord({ pack: 7 }), instanceRecord({ pack: 8, bytes: 'other' })];
+    expect(await kinds(again, other)).toEqual(['stored', 'conflict']);
+    await deleteVersions(index, found, 1_000);
+    expect(await versions(current)).toEqual([again, { ...other, state: 'conflict' }]);
+  });
+
   it('covers copies in packs that were archived before it, and not those that came later', async () => {
     const record = instanceRecord({ pack: 5 });
     await index.createPack(packRecord({ pack: 6, state: 'archived', archivedAtMs: 1_000 }));
