@@ -16,12 +16,8 @@ import {
   plainFilter,
   rangeFilter,
 } from './sqlite-conditions.ts';
-import type { Database } from './sqlite-database.ts';
 import { LOOK } from './sqlite-lookup.ts';
 import { SOUND } from './sqlite-study-lookup.ts';
-
-/** A word of more studies than this is not worth a list of them: whoever walks in order comes upon them soon. */
-const LISTED = 20_000;
 
 const filterOfColumn: ReadonlyMap<number, (key: MatchKey) => Condition | undefined> = new Map([
   [0x00080030, (key) => timesFilter(key, 'study_time')],
@@ -148,24 +144,38 @@ export function wordWays(tenant: string, keys: readonly MatchKey[]): Condition[]
   });
 }
 
-/** Of a row of the study table, for fuzzy names: that it is one of those that have the words, as far as these are not too many. */
-export function wordFilters(database: Database, tenant: string, keys: readonly MatchKey[]): Condition[] {
-  return wordTags.flatMap((tag) => {
+/** In whose names words are joined that stand apart in the list of names. */
+const APOSTROPHES = "*['’‘ʼ`׳״]*";
+
+/** Where a row says which names an attribute has: in the index that is walked, or in the narrow row. */
+const namesOf: ReadonlyMap<number, (test: string) => string> = new Map([
+  [0x00100010, (test) => test.replaceAll('names', 'study.names')],
+  [
+    0x00080090,
+    (test) =>
+      `EXISTS (SELECT 1 FROM study_lookup WHERE study_id = study.id AND (${test.replaceAll('names', 'referring_names')}))`,
+  ],
+]);
+
+/**
+ * Of a row of the study table, for fuzzy names: that it has each word, or one that sounds like it. Row by row: a word that many names
+ * have leads to a full page soon, and to a long list.
+ */
+export function wordFilters(tenant: string, keys: readonly MatchKey[]): Condition[] {
+  return [...namesOf].flatMap(([tag, inRow]) => {
     const key = keyFor(keys, tag);
     if (key?.condition.kind !== 'fuzzy') return [];
-    return (wordsOf(key) ?? []).flatMap((word) => {
-      const { sql, values } = studiesWith(tenant, tag, word);
-      const part = literalPart(word.text);
-      // Only the patient's names can be looked through for a part of them.
-      if (word.isPattern && (part === '' || tag !== 0x00100010)) return [];
-      const found = database
-        .prepare(`SELECT count(*) AS found FROM (${sql} LIMIT ${LISTED + 1})`)
-        .get(...values)?.found;
-      if ((found as number) > LISTED) return [];
-      const listed = `id IN (${sql})`;
-      return word.isPattern
-        ? { sql: `instr(names, ?) > 0 OR ${listed}`, values: [part, ...values] }
-        : { sql: listed, values };
+    return (wordsOf(key) ?? []).flatMap(({ text, isPattern, sounds }) => {
+      const part = literalPart(text);
+      if (part === '') return [];
+      const listed = JSON.stringify([LOOK, ...sounds.map((sound) => SOUND + sound)]);
+      const contains = isPattern ? 'instr(names, ?) > 0' : 'instr(names, ?) > 0 OR names GLOB ?';
+      return [
+        {
+          sql: `${inRow(contains)} OR EXISTS (${equals} AND study_id = study.id) OR study.id IN (${stale})`,
+          values: [part, ...(isPattern ? [] : [APOSTROPHES]), tenant, `${tag}`, listed],
+        },
+      ];
     });
   });
 }

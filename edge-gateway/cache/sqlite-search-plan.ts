@@ -70,7 +70,7 @@ export function candidateStudies(
     };
   }
   const lookup = lookupFilter(keys.study);
-  filters.push(...wordFilters(database, tenant, keys.study), ...(lookup === undefined ? [] : [lookup]));
+  filters.push(...wordFilters(tenant, keys.study), ...(lookup === undefined ? [] : [lookup]));
   if (order === 'by uid') {
     const piece: Piece = ['study INDEXED BY sqlite_autoindex_study_1', [visible, ...filters]];
     return { rows: studies(database, [piece], order, skip), areFew: false };
