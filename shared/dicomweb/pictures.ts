@@ -7,6 +7,7 @@ import type { ManifestEntry } from '../archive/manifest.ts';
 import type { EntryRecord } from '../archive/manifest-entry.ts';
 import type { Archive, PackStore } from '../archive/ports.ts';
 import type { DicomJson, JsonElement } from '../dicom/dicom-json-model.ts';
+import { ArchiveError } from '../errors.ts';
 import type { ColorProfile, RenderedMediaType } from '../imaging/encode.ts';
 import { animatedGif } from '../imaging/gif.ts';
 import { bulkNeededForRendering, imageAttributesOf, items, numbers } from '../imaging/image-attributes.ts';
@@ -28,6 +29,8 @@ export interface RenderOptions {
   readonly render: Render;
   /** For the frames that are being rendered or wait for it: whatever the queue is, memory is not it. */
   readonly frameBudget: ByteBudget;
+  /** For answers of many pictures: a few of all of theirs are given to `render` at a time, so that single ones get their turn. */
+  readonly pictureTurns: ByteBudget;
   readonly parseMetadata: ParseMetadata;
 }
 
@@ -53,7 +56,7 @@ const defaultFrameTimeMs = 100;
 
 /** Errors: `cannot-render`, `not-found` without frames. */
 export async function openPictures(
-  { archive, render, frameBudget, parseMetadata }: RenderOptions,
+  { archive, render, frameBudget, pictureTurns, parseMetadata }: RenderOptions,
   record: EntryRecord,
   entry: ManifestEntry,
   parameters: RenderParameters,
@@ -99,13 +102,14 @@ export async function openPictures(
     frames,
     representativeFrameNumber: representativeOf(metadata, frames.count),
     one: (frameNumber, mediaType) => one(frameNumber, mediaType),
-    several: (frameNumbers, mediaType) => ahead(frameNumbers, (frameNumber) => one(frameNumber, mediaType)),
+    several: (frameNumbers, mediaType) =>
+      ahead(frameNumbers, pictureTurns, (frameNumber) => one(frameNumber, mediaType)),
     animation: (frameNumbers) => {
       const { rows, columns } = imageAttributesOf(metadata, frameNumbers[0] ?? 1, (uri) => bulk.get(uri));
       const isLarge = Math.max(rows, columns) > animationPixels;
       const viewport =
         parameters.viewport ?? (isLarge ? { width: animationPixels, height: animationPixels } : undefined);
-      const pictures = ahead(frameNumbers, (frameNumber) => one(frameNumber, 'image/gif', viewport));
+      const pictures = ahead(frameNumbers, pictureTurns, (frameNumber) => one(frameNumber, 'image/gif', viewport));
       return animatedGif(pictures, frameTimeMs(metadata));
     },
     warningsFor: (mediaType) => [
@@ -120,20 +124,31 @@ export async function openPictures(
   };
 }
 
-/** In order, `renderedAhead` of them under way at a time. Ending early lets what is under way end by itself. */
+/** In order, `renderedAhead` of them under way at a time. Ending early gives up what has not had its turn yet. */
 async function* ahead(
   frameNumbers: readonly number[],
+  turns: ByteBudget,
   picture: (frameNumber: number) => Promise<Uint8Array>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const underWay: Promise<Uint8Array>[] = [];
-  for (let next = 0; next < frameNumbers.length || underWay.length > 0; ) {
-    while (next < frameNumbers.length && underWay.length < renderedAhead) {
-      const promise = picture(frameNumbers[next++]!);
-      // Whoever waits for it hears of its failure; when nobody does any more, nobody need.
-      promise.catch(() => {});
-      underWay.push(promise);
+  let isWanted = true;
+  const inTurn = async (frameNumber: number): Promise<Uint8Array> => {
+    if (!isWanted) throw new ArchiveError('unavailable', 'The picture was given up.');
+    return picture(frameNumber);
+  };
+  try {
+    for (let next = 0; next < frameNumbers.length || underWay.length > 0; ) {
+      while (next < frameNumbers.length && underWay.length < renderedAhead) {
+        const frameNumber = frameNumbers[next++]!;
+        const promise = turns.hold(1, () => inTurn(frameNumber));
+        // Whoever waits for it hears of its failure; when nobody does any more, nobody need.
+        promise.catch(() => {});
+        underWay.push(promise);
+      }
+      yield await underWay.shift()!;
     }
-    yield await underWay.shift()!;
+  } finally {
+    isWanted = false;
   }
 }
 

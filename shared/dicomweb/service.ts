@@ -85,6 +85,10 @@ const MIB = 1024 * 1024;
 /** Frames of common sizes are bounded by the render pool's own queue; this bounds the large ones. */
 const renderedAtOnceBytes = 128 * MIB;
 const maximumWaitingPictures = 256;
+/** Two for each thread of a pool: what a study is rendered for never waits, and a single picture waits for these at most. */
+const picturesOfManyAtOnce = 4;
+/** Each answer has two at most; more answers than a host has connections for. */
+const maximumWaitingTurns = 4_096;
 
 type Handler = (context: Context, resource: Resource) => Promise<Response>;
 
@@ -158,8 +162,10 @@ function createHandler(settings: DicomwebOptions, offered: ReadonlySet<ServicePa
   const { archive, render, transcode, manifestCacheBytes = 64 * MIB, inspectEntry } = settings;
   const manifests = createManifests(archive.packs, manifestCacheBytes, inspectEntry);
   const frameBudget = createByteBudget(renderedAtOnceBytes, maximumWaitingPictures);
+  const pictureTurns = createByteBudget(picturesOfManyAtOnce, maximumWaitingTurns);
   const transcoder = createFrameTranscoder({ transcode });
-  const options = { archive, manifests, render, frameBudget, transcoder, parseMetadata: createMetadataParser() };
+  const parseMetadata = createMetadataParser();
+  const options = { archive, manifests, render, frameBudget, pictureTurns, transcoder, parseMetadata };
   const search = createSearch(archive);
   const { eraser, allowedOrigins = [] } = settings;
   const { receiver, findable, maximumStoreParts: maximumParts = defaultMaximumStoreParts } = settings;

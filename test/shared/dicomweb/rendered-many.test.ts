@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Service } from '#shared/dicomweb/service.ts';
 import { ArchiveError } from '#shared/errors.ts';
-import { renderFrame } from '#shared/imaging/render.ts';
+import { type RenderRequest, renderFrame } from '#shared/imaging/render.ts';
 import { type ArchiveFixture, makeArchive } from '#test/support/archive-fixture.ts';
 import { freshUid, makeInstance } from '#test/support/dicom-factory.ts';
 import { ask, base, bytesOf, problemOf, serviceOver } from './ask.ts';
@@ -198,3 +198,40 @@ describe('a multi-frame instance', () => {
     await own.close();
   });
 }); // biome-ignore format: tables
+
+describe('many at once', () => {
+  /** A renderer that finishes nothing before it is told to, and what it was given. */
+  function waitingRenderer(): { given: RenderRequest[]; service: Service; finish: () => void } {
+    const given: RenderRequest[] = [];
+    const finished = Promise.withResolvers<void>();
+    const render = async (request: RenderRequest): Promise<Uint8Array> => {
+      given.push(request);
+      await finished.promise;
+      return renderFrame(request);
+    };
+    return { given, service: serviceOver(fixture, { render }), finish: finished.resolve };
+  }
+
+  it('leave threads to single pictures, however many studies are rendered', async () => {
+    const { given, service: waiting, finish } = waitingRenderer();
+    const many = Array.from({ length: 20 }, () => ask(waiting, series(ct)));
+    await expect.poll(() => given.length).toBe(4);
+    const picture = ask(waiting, `${pathOf(only)}/rendered?viewport=3,3`);
+    await expect.poll(() => given.some(({ viewport }) => viewport?.width === 3)).toBe(true);
+    expect(given).toHaveLength(5);
+    finish();
+    expect((await picture).status).toBe(200);
+    for (const response of await Promise.all(many)) expect(await partsOf(response)).toHaveLength(3);
+  });
+
+  it('do not render what nobody waits for any more', async () => {
+    const { given, service: waiting, finish } = waitingRenderer();
+    const many = Array.from({ length: 20 }, () => ask(waiting, series(ct)));
+    await expect.poll(() => given.length).toBe(4);
+    finish();
+    for (const response of await Promise.all(many)) await response.body?.cancel();
+    // Of each answer the first picture, which it was begun with, and what had its turn beside them.
+    expect(given.length).toBeLessThan(3 * 20);
+    expect(await bytesOf(await ask(waiting, `${pathOf(only)}/rendered`))).not.toHaveLength(0);
+  });
+});
