@@ -7,7 +7,7 @@ const isLongRun = ['ROUNDS', 'BACKLOG'].some((name) => process.env[`ARCHIPEL_FAU
 
 export default defineConfig({
   test: {
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     // A busy machine is late for many things: what does not come at all is told all the same.
     expect: { poll: { timeout: 20_000 } },
