@@ -126,6 +126,7 @@ export async function startGateway(
     random: Math.random,
     settings: settings.upload,
     suspect: cache.suspect,
+    hideDeleted: recall.hideDeleted,
   });
   const peerBook = createPeerBook(Date.now);
   const metrics = createMetrics();

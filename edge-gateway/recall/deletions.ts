@@ -4,7 +4,7 @@
  * how far it has been told stands in the index, and is told again if that is lost.
  */
 import { deletedVersions, deleteVersions, inParallel, tombstonesOf } from '#shared/archive/deletion.ts';
-import type { SeriesRef, Tombstone } from '#shared/archive/records.ts';
+import type { PackRecord, SeriesRef, Tombstone } from '#shared/archive/records.ts';
 import { isArchiveError } from '#shared/errors.ts';
 import { deletionFromWire, MAX_DELETIONS_PER_PAGE } from '#shared/gateway-deletions-api.ts';
 import type { Logger } from '#shared/log.ts';
@@ -40,23 +40,34 @@ export function createDeletions(options: DeletionsOptions): HearDeletions {
     const gone = deletions.filter(({ state }) => state === 'deleted');
     // First of all, and also for what is unknown here: it may be on its way here from the cloud at this moment.
     await index.createTombstones(gone);
-    const touched = await inParallel(gone, (tombstone) => hide(tenant, tombstone));
-    const series = new Map(touched.filter((ref) => ref !== undefined).map((ref) => [JSON.stringify(ref), ref]));
+    await inParallel(gone, (tombstone) => renew(tombstone));
+    const hidden = (await inParallel(gone, (tombstone) => hide(tenant, tombstone))).filter((isHidden) => isHidden);
+    // Also where nothing was hidden: it may have been the last time, which ended before it counted.
+    const series = new Map(gone.map(seriesOf).map((ref) => [JSON.stringify(ref), ref]));
     for (const ref of series.values()) await index.recount(tenant, ref);
-    if (series.size > 0)
-      log.info({ deletions: gone.length, series: series.size }, 'what was deleted in the cloud is shown no more');
+    if (hidden.length > 0)
+      log.info({ deletions: hidden.length, series: series.size }, 'what was deleted in the cloud is shown no more');
   }
 
-  /** The series of what was hidden; undefined: nothing was. */
-  async function hide(tenant: string, tombstone: Tombstone): Promise<SeriesRef | undefined> {
+  /** What was restored and deleted again before any of that was heard of is deleted as of then. */
+  async function renew(tombstone: Tombstone): Promise<void> {
+    const { packId, deletedAtMs, changedAtMs } = tombstone;
+    for await (const own of tombstonesOf(index, tombstone.tenant, tombstone)) {
+      if (own.packId !== packId || own.deletedAtMs >= deletedAtMs) continue;
+      await index.updateTombstone(own, ['deleted'], { state: 'restored', changedAtMs });
+      await index.createTombstones([tombstone]);
+    }
+  }
+
+  /** Whether there was something to hide. */
+  async function hide(tenant: string, tombstone: Tombstone): Promise<boolean> {
     const versions = await index.getVersions(tenant, tombstone);
     const gone = await deletedVersions(index, versions);
-    if (gone.length === 0) return undefined;
+    if (gone.length === 0) return false;
     // No patient data is kept of them: what is restored is asked of the cloud.
     const bare = gone.map((version) => ({ ...version, attributes: {} }));
     await deleteVersions(index, bare, tombstone.deletedAtMs);
-    const { studyInstanceUid, seriesInstanceUid } = tombstone;
-    return { studyInstanceUid, seriesInstanceUid };
+    return true;
   }
 
   async function restore(tenant: string, restored: Tombstone): Promise<void> {
@@ -87,6 +98,35 @@ export function createDeletions(options: DeletionsOptions): HearDeletions {
       more = page.more;
     }
   };
+}
+
+const seriesOf = ({ studyInstanceUid, seriesInstanceUid }: SeriesRef): SeriesRef => ({
+  studyInstanceUid,
+  seriesInstanceUid,
+});
+
+/**
+ * Hides what a pack has of instances that the cloud deleted after it had archived the pack: until the receipt is here nobody knows that these
+ * do not come later. @param archived as the receipt has it
+ */
+export async function hideDeletedIn(index: SqliteIndex, archived: PackRecord): Promise<void> {
+  const { tenant, studyInstanceUid, seriesInstanceUid, packId } = archived;
+  const series = { studyInstanceUid, seriesInstanceUid };
+  const asArchived: SqliteIndex = {
+    ...index,
+    getPack: async (of, ref) => (ref.packId === packId ? archived : index.getPack(of, ref)),
+  };
+  let isHidden = false;
+  for await (const tombstone of tombstonesOf(index, tenant, series)) {
+    const versions = await index.getVersions(tenant, tombstone);
+    const own = versions.filter((version) => version.packId === packId);
+    const gone = await deletedVersions(asArchived, own);
+    if (gone.length === 0) continue;
+    const bare = gone.map((version) => ({ ...version, attributes: {} }));
+    await deleteVersions(index, bare, tombstone.deletedAtMs);
+    isHidden = true;
+  }
+  if (isHidden) await index.recount(tenant, series);
 }
 
 /** Hears again and again until it is closed. */

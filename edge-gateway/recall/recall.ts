@@ -12,7 +12,7 @@ import type { PackTurns } from '../cache/pack-turns.ts';
 import type { SqliteIndex } from '../cache/sqlite-index.ts';
 import { type CloudLineOptions, createCloudLine } from './cloud-line.ts';
 import type { CloudReader } from './cloud-reader.ts';
-import { createDeletions, type HearDeletions } from './deletions.ts';
+import { createDeletions, type HearDeletions, hideDeletedIn } from './deletions.ts';
 import { createMergedSearch } from './merged-search.ts';
 import { createPackFetcher, type FetchTotals } from './pack-fetcher.ts';
 import { createPurgedPacks } from './purged-packs.ts';
@@ -43,6 +43,11 @@ export interface Recall {
   fetchPack(pack: PackRecord): Promise<void>;
   /** Follows what was deleted in the cloud, as far as it is to be heard now. */
   readonly hearDeletions: HearDeletions;
+  /**
+   * Shows no more what the cloud had deleted after it archived this pack, of which its receipt comes only now.
+   * @param archived the pack as it is, or will be with the receipt
+   */
+  hideDeleted(archived: PackRecord): Promise<void>;
   /** See PackFetcher. */
   isLost(pack: Pick<PackRecord, 'packId'>): boolean;
   report(): FetchTotals & { readonly cloudAnswers: boolean };
@@ -71,6 +76,7 @@ export function createRecall(options: RecallOptions): Recall {
     },
     fetchPack: (pack) => fetcher.mend(pack),
     hearDeletions: createDeletions({ index, cloud, line, holdings, giveUpPack, log }),
+    hideDeleted: (archived) => hideDeletedIn(index, archived),
     isLost: fetcher.isLost,
     report: () => ({ ...fetcher.totals(), cloudAnswers: line.isUp }),
     async close() {

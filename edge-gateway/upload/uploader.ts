@@ -36,6 +36,8 @@ export interface UploaderOptions {
   readonly settings: Omit<UploadSettings, 'priorities'>;
   /** A pack was not taken, and not for want of a line: its bytes may have changed on the disk. */
   readonly suspect?: (pack: PackRecord) => void;
+  /** A pack is about to be marked as archived, or was just: what the cloud has deleted since it was is to be shown no more. */
+  readonly hideDeleted?: (archived: PackRecord) => Promise<void>;
   readonly retryCapMs?: number;
   readonly statusIntervalMs?: number;
   /** After this long in `sent` without word a pack is announced again. */
@@ -264,10 +266,11 @@ export function startUploader(options: UploaderOptions): Uploader {
     if (answer.receipt.sha256 !== pack.sha256 || answer.receipt.instanceCount !== pack.instanceCount)
       return refused('The cloud holds other bytes under this pack; it was not marked archived.');
     lastSuccessAtMs = nowMs();
-    await archive.index.updatePack(tenant, pack, ['sealed', 'sent'], {
-      state: 'archived',
-      archivedAtMs: answer.receipt.archivedAtMs,
-    });
+    const change = { state: 'archived', archivedAtMs: answer.receipt.archivedAtMs } as const;
+    // Before, since this may end in between; and after, since a deletion may be heard of in between.
+    await options.hideDeleted?.({ ...pack, ...change });
+    await archive.index.updatePack(tenant, pack, ['sealed', 'sent'], change);
+    await options.hideDeleted?.({ ...pack, ...change });
   }
 
   const uploadBell = createBell(signal);

@@ -25,8 +25,8 @@ export async function deletions(
     limit,
     ...(after === undefined ? {} : { after }),
   });
-  const next =
-    page.next === undefined ? { fromMs: Math.max(fromMs, askedAtMs - OVERLAP_MS) } : { fromMs, after: page.next };
+  // Also back, with a clock that was set back: what is deleted then has earlier moments.
+  const next = page.next === undefined ? { fromMs: askedAtMs - OVERLAP_MS } : { fromMs, after: page.next };
   return {
     deletions: page.items.map(deletionToWire),
     cursor: JSON.stringify(next),

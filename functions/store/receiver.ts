@@ -3,6 +3,7 @@
  * archive has them. Bounded in memory, in scratch storage and in what is archived at once, for all requests together.
  */
 import { randomBytes } from 'node:crypto';
+import { deletedVersions } from '#shared/archive/deletion.ts';
 import { newPackId, packIdTimeMs } from '#shared/archive/keys.ts';
 import type { BatchReceiver } from '#shared/archive/outcome.ts';
 import { dosTimeOf } from '#shared/archive/pack.ts';
@@ -101,7 +102,12 @@ export async function createBatchReceiver(options: BatchReceiverOptions): Promis
         },
         archive: (pack) => void archiveInTurn(tenant, pack),
         isNew: async (series) => (await archive.index.listInstances(tenant, series, { limit: 1 })).items.length === 0,
-        versions: (ref) => archive.index.getVersions(tenant, ref),
+        // What is deleted and still there is about to go: who sends it now has sent it anew.
+        versions: async (ref) => {
+          const versions = await archive.index.getVersions(tenant, ref);
+          const gone = await deletedVersions(archive.index, versions);
+          return versions.filter((version) => !gone.includes(version));
+        },
         ended: (ended) => {
           batches.delete(ended);
           for (const wake of ends.splice(0)) wake();

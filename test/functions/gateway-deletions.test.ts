@@ -82,6 +82,15 @@ describe('POST /gateway/deletions', () => {
     expect(uidsOf(await told(after.cursor))).toEqual([]);
   });
 
+  it('tells also what is deleted when the clock was set back', async () => {
+    const { cursor } = await told();
+    nowMs -= 60 * MINUTE_MS;
+    const back = await told(cursor);
+    nowMs += MINUTE_MS;
+    await remove(0, nowMs);
+    expect(uidsOf(await told(back.cursor))).toEqual([uid(0)]);
+  });
+
   it('answers 400 to a cursor that is none, and tells nothing of another tenant', async () => {
     await remove(0, nowMs);
     for (const cursor of ['', 'x', '{}', '{"fromMs":"1"}', '{"fromMs":0,"after":"x"}'])

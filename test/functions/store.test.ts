@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createIngestStep, type PackArrived } from '#functions/ingest/step.ts';
 import { createBatchReceiver } from '#functions/store/receiver.ts';
+import { deleteVersions } from '#shared/archive/deletion.ts';
 import { packKey } from '#shared/archive/keys.ts';
 import { decodeManifest } from '#shared/archive/manifest.ts';
 import type { PackRecord } from '#shared/archive/records.ts';
@@ -193,6 +194,22 @@ describe('scratch storage', () => {
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+});
+
+describe('an instance whose deletion has begun and not ended', () => {
+  it('is stored anew: what goes then is not what was answered as stored', async () => {
+    const { at, service } = await open();
+    const series = oneSeries();
+    const made = [makeInstance(series), makeInstance(series)];
+    await store(service, made);
+    const found = (await Promise.all(made.map(({ ref }) => at.archive.index.getVersions(TENANT, ref)))).flat();
+    const moment = { deletedAtMs: Date.now(), changedAtMs: Date.now() };
+    await at.archive.index.createTombstones(found.map((version) => ({ ...version, state: 'deleted', ...moment })));
+    expect(await store(service, made)).toMatchObject({ status: 200, stored: made.map(storedItem) });
+    await deleteVersions(at.archive.index, found, moment.deletedAtMs);
+    await expectStored(at, made);
+    expect(await packsOf(at, made[0]!)).toHaveLength(2);
   });
 });
 

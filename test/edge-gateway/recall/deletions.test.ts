@@ -186,6 +186,53 @@ describe('what the cloud has deleted', () => {
     expect(await found()).toBe(1);
   });
 
+  it('is counted here when it is heard of again, should the first time have ended half-way', async () => {
+    await open();
+    await site.bringHere(site.cloud.packs);
+    await deleteInCloud(uids);
+    const { recount } = site.index;
+    Object.assign(site.index, { recount: () => Promise.reject(new Error('the disk is full')) });
+    await expect(hear()).rejects.toThrow('the disk is full');
+    Object.assign(site.index, { recount });
+    await hear();
+    expect(await site.index.getStudy(tenant, uids)).toBeUndefined();
+  });
+
+  it('goes also from a copy that the cloud had archived, of which its receipt comes here later', async () => {
+    await open();
+    await site.cloud.add([second.file]);
+    const [, copy] = site.cloud.packs as [PackRef, PackRef];
+    await arriveHere(copy);
+    // Longer ago than is told again.
+    await deleteInCloud(uids, Date.now() - 60 * 60_000);
+    await hear();
+    const archivedAtMs = (await site.cloud.index.getPack(site.cloud.tenant, copy))?.archivedAtMs ?? 0;
+    const archived = { ...(await site.record(copy))!, state: 'archived', archivedAtMs } as const;
+    await site.recall.hideDeleted({ ...archived, archivedAtMs: Date.now() });
+    expect(await statusOf(second)).toBe(200);
+    await site.recall.hideDeleted(archived);
+    await site.index.updatePack(tenant, copy, ['sealed'], { state: 'archived', archivedAtMs });
+    expect(await statusOf(second)).toBe(410);
+    expect(await site.index.getStudy(tenant, uids)).toBeUndefined();
+  });
+
+  it('goes also where it was restored and deleted again before any of that was heard of', async () => {
+    await open();
+    await site.cloud.add([second.file]);
+    const [whole, copy] = site.cloud.packs as [PackRef, PackRef];
+    await site.bringHere([copy]);
+    const archivedAtMs = Date.now();
+    await site.index.updatePack(tenant, copy, ['archived'], { archivedAtMs });
+    await deleteInCloud(second.ref, archivedAtMs - 2);
+    await hear();
+    expect(await site.index.getVersions(tenant, second.ref)).toHaveLength(1);
+    await restoreInstances(site.cloud.index, site.cloud.tenant, second.ref, archivedAtMs - 1);
+    await deleteInCloud(second.ref, archivedAtMs + 1);
+    await hear();
+    expect(await site.index.getVersions(tenant, second.ref)).toEqual([]);
+    expect(await site.record(whole)).toBeUndefined();
+  });
+
   it('is heard of later, while the cloud cannot be reached', async () => {
     await open();
     await site.bringHere(site.cloud.packs);

@@ -186,6 +186,23 @@ describe('uploading', () => {
     expect(report()).toMatchObject({ lastError: undefined, cloudReachable: true });
   });
 
+  it('has what was deleted since the receipt hidden before and after the pack is marked archived', async () => {
+    const record = await seal(1);
+    const asked: unknown[] = [];
+    start({
+      hideDeleted: async ({ state, archivedAtMs }) => {
+        asked.push([state, archivedAtMs, (await archive.index.getPack(tenant, record))?.state]);
+      },
+    });
+    await untilAll([record], 'archived');
+    await expect
+      .poll(() => asked.slice(-2))
+      .toEqual([
+        ['archived', 77, 'sent'],
+        ['archived', 77, 'archived'],
+      ]);
+  });
+
   it('takes up what a restart finds sealed or sent', async () => {
     const [one, two] = [await seal(1), await seal(2)];
     objects.set(`/objects/${two.packId}`, bytesOf(2));
