@@ -1,9 +1,10 @@
 /**
- * A Service on a socket: the thin adapter between node:http and web-standard Request and Response. Limits live here:
- * header size, header time, idle time, bodies that trickle. What a Service throws is a bug and answers 500 with generic text.
+ * A Service on a socket: the thin adapter between node:http and web-standard Request and Response. Limits live here: header
+ * size, header time, idle time, requests ahead of their answers, bodies that trickle, answers that nobody takes. What a Service
+ * throws is a bug and answers 500 with generic text.
  */
-import type { IncomingMessage, Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Logger } from '#shared/log.ts';
 import { problemResponse } from '#shared/problem.ts';
@@ -26,6 +27,10 @@ export interface HttpHostOptions {
   readonly maxConnections?: number;
   /** How often it is looked whether the bodies of requests come fast enough. Default 60 s. */
   readonly bodyCheckMs?: number;
+  /** Of all answers together, made and not taken yet: beyond it those that are taken most slowly are cut. Default 256 MiB. */
+  readonly maxPendingBytes?: number;
+  /** How often it is looked what is pending. Default 5 s. */
+  readonly pendingCheckMs?: number;
 }
 
 const HEADERS_TIMEOUT_MS = 15_000;
@@ -38,6 +43,10 @@ const BODY_CHECK_MS = 60_000;
 const MAX_CONNECTIONS = 1_024;
 /** A body may be of any size and take any time; one that comes more slowly than over the worst line keeps a place for nothing. */
 const LEAST_BODY_BYTES_PER_SECOND = 1024;
+/** Nobody but an attacker sends many requests ahead of their answers (RFC 9112 §9.3.2), and Node begins all of them at once. */
+const MAX_UNANSWERED = 8;
+const MAX_PENDING_BYTES = 256 * 1024 * 1024;
+const PENDING_CHECK_MS = 5_000;
 
 /** For what is not HTTP, or is too long or too slow for it: there is no request that a Service could answer. */
 const malformedDetail = JSON.stringify({
@@ -60,7 +69,10 @@ const malformedRequest = [
 export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
   const { host, port, service, log } = options;
   const { idleTimeoutMs = IDLE_TIMEOUT_MS, bodyCheckMs = BODY_CHECK_MS, maxConnections = MAX_CONNECTIONS } = options;
-  const fetch = async (request: Request, environment: { readonly incoming: unknown }): Promise<Response> => {
+  const { maxPendingBytes = MAX_PENDING_BYTES, pendingCheckMs = PENDING_CHECK_MS } = options;
+  const unanswered = new UnansweredRequests();
+  const fetch = async (request: Request, environment: Environment): Promise<Response> => {
+    if (!unanswered.admit(environment)) return new Response(null, { status: 503 });
     try {
       // HTTP/2, which the adapter knows as well, is not served here.
       return await service(withBody(request, environment.incoming as IncomingMessage));
@@ -82,6 +94,7 @@ export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
   server.setTimeout(idleTimeoutMs);
   server.maxConnections = maxConnections;
   const bodyWatch = cutTricklingBodies(server, bodyCheckMs);
+  const pendingWatch = cutStalledReaders(server, maxPendingBytes, pendingCheckMs);
   server.on('clientError', (_error, socket) => {
     if (socket.writable) socket.end(malformedRequest);
   });
@@ -96,6 +109,7 @@ export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
     port: (server.address() as AddressInfo).port,
     async close(graceMs = 2_000) {
       clearInterval(bodyWatch);
+      clearInterval(pendingWatch);
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
       const timer = setTimeout(() => server.closeAllConnections(), graceMs);
@@ -103,6 +117,60 @@ export async function serveHttp(options: HttpHostOptions): Promise<HttpHost> {
       clearTimeout(timer);
     },
   };
+}
+
+interface Environment {
+  readonly incoming: unknown;
+  readonly outgoing: unknown;
+}
+
+/** How many requests of each connection are being answered. */
+class UnansweredRequests {
+  readonly #counts = new WeakMap<Socket, number>();
+
+  /** Ends the connection of one request too many; what had come behind it is not admitted either. */
+  admit({ incoming, outgoing }: Environment): boolean {
+    const { socket } = incoming as IncomingMessage;
+    if (socket.destroyed) return false;
+    const count = this.#counts.get(socket) ?? 0;
+    if (count >= MAX_UNANSWERED) {
+      socket.destroy();
+      return false;
+    }
+    this.#counts.set(socket, count + 1);
+    const response = outgoing as ServerResponse;
+    response.once('close', () => this.#counts.set(socket, (this.#counts.get(socket) ?? 1) - 1));
+    return true;
+  }
+}
+
+/**
+ * Answers wait in memory until their readers take them. When too many bytes do, the connections end that took the least since the
+ * last look, if something was waiting for them then: whoever reads at all is served before whoever does not.
+ */
+function cutStalledReaders(server: Server, maxPendingBytes: number, checkMs: number): NodeJS.Timeout {
+  /** How much each had taken at the last look; undefined where nothing was pending. */
+  const takenBytes = new Map<Socket, number | undefined>();
+  server.on('connection', (socket: Socket) => {
+    takenBytes.set(socket, undefined);
+    socket.once('close', () => takenBytes.delete(socket));
+  });
+  return setInterval(() => {
+    let pendingBytes = 0;
+    const waiting: { socket: Socket; lately: number }[] = [];
+    for (const [socket, before] of takenBytes) {
+      // Node counts what it holds as written.
+      const taken = socket.bytesWritten - socket.writableLength;
+      pendingBytes += socket.writableLength;
+      takenBytes.set(socket, socket.writableLength > 0 ? taken : undefined);
+      if (before !== undefined && socket.writableLength > 0) waiting.push({ socket, lately: taken - before });
+    }
+    for (const { socket } of waiting.toSorted((a, b) => a.lately - b.lately)) {
+      if (pendingBytes <= maxPendingBytes) return;
+      pendingBytes -= socket.writableLength;
+      socket.destroy();
+    }
+  }, checkMs).unref();
 }
 
 /** With its body as the socket gives it: Node's own adapter copies every chunk, which is a tenth of what storing costs. */

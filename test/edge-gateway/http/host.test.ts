@@ -96,6 +96,56 @@ describe('serveHttp', () => {
     }
   });
 
+  it('cuts a connection that sends request upon request and waits for no answer', async () => {
+    let begun = 0;
+    const service = async (): Promise<Response> => {
+      begun++;
+      return new Promise(() => {});
+    };
+    host = await serveHttp({ host: '127.0.0.1', port: 0, service, log: silentLogger });
+    const socket = await ask(host.port, 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(500));
+    socket.resume();
+    await once(socket, 'close');
+    expect(begun).toBe(8);
+  });
+
+  it('answers any number of requests on a connection, a few of them ahead', async () => {
+    const service = async (): Promise<Response> => new Response('here');
+    host = await serveHttp({ host: '127.0.0.1', port: 0, service, log: silentLogger });
+    const socket = await ask(host.port, '');
+    let answers = 0;
+    socket.on('data', (text: Buffer) => (answers += text.toString().split('200 OK').length - 1));
+    for (let round = 1; round <= 5; round++) {
+      socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(4));
+      await expect.poll(() => answers).toBe(4 * round);
+    }
+    socket.destroy();
+  });
+
+  it('cuts those who take none of their answers once these hold too much memory, and no others', async () => {
+    const bytes = new Uint8Array(16 * MIB);
+    host = await serveHttp({
+      host: '127.0.0.1',
+      port: 0,
+      service: async () => new Response(bytes),
+      log: silentLogger,
+      maxPendingBytes: 40 * MIB,
+      pendingCheckMs: 100,
+    });
+    const stalled: Socket[] = [];
+    for (let i = 0; i < 6; i++) {
+      const socket = await ask(host.port, 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
+      socket.pause();
+      stalled.push(socket);
+    }
+    // Only who asks the socket hears of its end: nobody reads it.
+    const cut = (): number => stalled.filter((socket) => !socket.write('\r\n') || socket.destroyed).length;
+    await expect.poll(cut, { timeout: 10_000 }).toBeGreaterThan(2);
+    const answer = await fetch(`http://127.0.0.1:${host.port}/`);
+    expect((await answer.arrayBuffer()).byteLength).toBe(16 * MIB);
+    for (const socket of stalled) socket.destroy();
+  });
+
   describe('with an upload of any length', () => {
     const post = 'POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n';
 
