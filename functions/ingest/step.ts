@@ -68,14 +68,15 @@ export function createIngest({
     await storeManifest(archive.packs, manifest);
     const outcomes = await indexInstances(archive.index, instances);
     const conflicts = outcomes.filter((outcome) => outcome.kind === 'conflict').length;
-    const archivedAtMs = nowMs();
+    const settledAtMs = nowMs();
     const found = { instanceCount: instances.length, lengthBytes: manifest.lengthBytes, sha256: manifest.sha256 };
     const record: PackRecord = {
       ...ref,
       tenant,
       state: 'archived',
-      createdAtMs: archivedAtMs,
-      archivedAtMs,
+      createdAtMs: settledAtMs,
+      // A pack that was written anew is as old as what is in it (functions/purge).
+      archivedAtMs: announced?.archivedAtMs ?? settledAtMs,
       ...found,
     };
     await mark(archive, record);

@@ -126,6 +126,7 @@ class SeriesPurge {
     if (manifest.entries.some(({ sopInstanceUid }) => !dropped.has(entryNameOf(sopInstanceUid)))) {
       const key = await storeRewritten(archive.packs, pack, dropped);
       const ref = { ...pack, packId: packIdBefore(packId) };
+      await this.#announce(pack, ref);
       // Before anybody can see them in the new pack.
       if (await this.#isDeletedBeside(packId, dropped))
         await this.#carryDeletions(
@@ -185,18 +186,35 @@ class SeriesPurge {
     await this.#index.recount(this.#tenant, this.#series);
   }
 
-  /** Whether others than those are deleted in a pack. */
+  /** Deletions that cover the old pack cover the new one: it has no later arrivals, but copies of what was deleted elsewhere. */
+  async #announce({ archivedAtMs, instanceCount, lengthBytes }: PackRecord, ref: PackRef): Promise<void> {
+    const { studyInstanceUid, seriesInstanceUid, packId } = ref;
+    const createdAtMs = this.#options.nowMs();
+    await this.#index.createPack({
+      studyInstanceUid,
+      seriesInstanceUid,
+      packId,
+      tenant: this.#tenant,
+      state: 'sealed',
+      // As far as is known before it is read.
+      instanceCount,
+      lengthBytes,
+      createdAtMs,
+      archivedAtMs: archivedAtMs ?? createdAtMs,
+    });
+  }
+
+  /** Whether others than those are, or were, deleted in a pack. */
   async #isDeletedBeside(packId: string, dropped: ReadonlySet<string>): Promise<boolean> {
     for await (const tombstone of tombstonesOf(this.#index, this.#tenant, this.#series)) {
-      const isOther = tombstone.packId === packId && !dropped.has(entryNameOf(tombstone.sopInstanceUid));
-      if (isOther && tombstone.state !== 'restored') return true;
+      if (tombstone.packId === packId && !dropped.has(entryNameOf(tombstone.sopInstanceUid))) return true;
     }
     return false;
   }
 
   /**
-   * What was deleted while it was being copied is deleted in the copy too, unless it was restored from there since. Answers all that is
-   * deleted in both.
+   * What was deleted while it was being copied is deleted in the copy too, unless it was restored from there since; and what was restored
+   * is restored there, whatever is deleted elsewhere. Answers all that is deleted in both.
    */
   async #carryDeletions(
     pack: PackRecord,
@@ -206,16 +224,23 @@ class SeriesPurge {
     const both: { original: Tombstone; carried: Tombstone }[] = [];
     const known = new Set<string>();
     const restored = new Set<string>();
+    const kept: Tombstone[] = [];
     for await (const original of tombstonesOf(this.#index, this.#tenant, this.#series)) {
       const { sopInstanceUid, packId, state } = original;
       if (packId === made.packId) (state === 'restored' ? restored : known).add(sopInstanceUid);
       const entry = entries.get(sopInstanceUid);
-      if (packId !== pack.packId || state === 'restored' || entry === undefined) continue;
+      if (packId !== pack.packId || entry === undefined) continue;
+      if (state === 'restored') {
+        kept.push({ ...original, ...placeIn(made.packId, entry) });
+        continue;
+      }
       const changedAtMs = this.#options.nowMs();
       both.push({ original, carried: { ...original, ...placeIn(made.packId, entry), state: 'deleted', changedAtMs } });
     }
     const deleted = both.filter(({ carried }) => !restored.has(carried.sopInstanceUid));
-    const carried = deleted.map((one) => one.carried).filter(({ sopInstanceUid }) => !known.has(sopInstanceUid));
+    const carried = [...deleted.map((one) => one.carried), ...kept].filter(
+      ({ sopInstanceUid }) => !known.has(sopInstanceUid) && !restored.has(sopInstanceUid),
+    );
     if (carried.length > 0) await this.#index.createTombstones(carried);
     return deleted;
   }

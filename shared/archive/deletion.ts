@@ -63,7 +63,8 @@ async function isCovered(
   const others = tombstones.filter(({ state, deletedAtMs }) => state !== 'restored' && deletedAtMs > restoredAtMs);
   if (others.length === 0) return false;
   const pack = await index.getPack(record.tenant, packRefOf(record));
-  const archivedAtMs = pack?.state === 'archived' ? pack.archivedAtMs : undefined;
+  // Of a pack that is being written anew it is known before it is archived itself: what was covered in the old one is covered in it.
+  const archivedAtMs = pack?.archivedAtMs;
   return archivedAtMs !== undefined && others.some(({ deletedAtMs }) => archivedAtMs <= deletedAtMs);
 }
 

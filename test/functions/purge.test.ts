@@ -253,6 +253,81 @@ describe('a purge', () => {
     expect(await isThere(fixture.packs[0]!)).toEqual([false, false]);
   });
 
+  it('brings back no copy of what is deleted elsewhere, and puts none in place of what was stored instead', async () => {
+    const fifth = makeInstance({ ...uids, instanceNumber: 5 });
+    await fixture.add([second.file, fifth.file, third.file]);
+    await remove(fifth.ref);
+    nowMs += 10 * DAY_MS;
+    await remove(second.ref);
+    await remove(third.ref);
+    nowMs += 10 * DAY_MS;
+    const corrected = makeInstance({ ...second.ref, instanceNumber: 22 });
+    await fixture.add([corrected.file]);
+    await archive.index.updatePack(fixture.tenant, fixture.packs[2]!, ['archived'], { archivedAtMs: nowMs });
+    nowMs += 10 * DAY_MS;
+    await purge();
+    nowMs += HOUR_MS;
+    await purge();
+    // Of what is deleted only the fifth is due.
+    expect(await isThere(fixture.packs[1]!)).toEqual([false, false]);
+    await expectAlive(first, corrected, fourth);
+    expect(await archive.index.getVersions(fixture.tenant, second.ref)).toHaveLength(1);
+    expect(await restoreInstances(archive.index, fixture.tenant, third.ref, nowMs)).toBe(1);
+    await expectAlive(first, corrected, third, fourth);
+    nowMs += 31 * DAY_MS;
+    await purge();
+    nowMs += HOUR_MS;
+    await purge();
+    await expectAlive(first, corrected, third, fourth);
+  });
+
+  it('brings back no copy of what is deleted elsewhere at that moment', async () => {
+    const fifth = makeInstance({ ...uids, instanceNumber: 5 });
+    await fixture.add([second.file, fifth.file]);
+    await remove(fifth.ref);
+    nowMs += 31 * DAY_MS;
+    const step = createIngestStep({ archive, nowMs: () => nowMs, log: silentLogger });
+    await purge(archive, {
+      ingest: async (message) => {
+        await remove(second.ref);
+        await step(message);
+      },
+    });
+    await expectAlive(first, third, fourth);
+  });
+
+  it('keeps what was restored from a pack, though a copy of it is purged', async () => {
+    const fifth = makeInstance({ ...uids, instanceNumber: 5 });
+    await fixture.add([second.file, fifth.file]);
+    await remove(second.ref);
+    await remove(fifth.ref);
+    nowMs += 31 * DAY_MS;
+    // The copy is marked, and the first pack begun with; the second one is not.
+    const { packId } = fixture.packs[1]!;
+    const index: Archive['index'] = {
+      ...archive.index,
+      updateTombstone: (tombstone, ...change) =>
+        tombstone.packId === packId
+          ? Promise.reject(new Error(POWER))
+          : archive.index.updateTombstone(tombstone, ...change),
+    };
+    const marked = (await archive.index.listTombstones(fixture.tenant, second.ref, { limit: 9 })).items[0]!;
+    const { instances } = await inspectPack(archive.packs, packKey(fixture.tenant, fixture.packs[1]!), {
+      tenant: fixture.tenant,
+      ref: fixture.packs[1]!,
+    });
+    const copy = instances.find(({ sopInstanceUid }) => sopInstanceUid === second.ref.sopInstanceUid)!;
+    await archive.index.createTombstones([{ ...marked, ...copy, state: 'deleted' }]);
+    expect(await ends(() => purge({ ...archive, index }))).toBe(true);
+    expect(await restoreInstances(archive.index, fixture.tenant, second.ref, nowMs)).toBe(1);
+    await expectAlive(first, second, third, fourth);
+    await purge();
+    nowMs += HOUR_MS;
+    await purge();
+    await expectAlive(first, second, third, fourth);
+    expect(await isThere(fixture.packs[1]!)).toEqual([false, false]);
+  });
+
   it('goes on with a pack that it has begun with, whatever was deleted from it since', async () => {
     await remove(second.ref);
     nowMs += 31 * DAY_MS;
