@@ -3,24 +3,32 @@
  */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createIngestStep } from '#functions/ingest/step.ts';
-import { createPurgeStep, type PurgeOptions } from '#functions/purge/step.ts';
-import { deleteInstances, isDeleted } from '#shared/archive/deletion.ts';
+import { isDeleted } from '#shared/archive/deletion.ts';
 import { inspectPack } from '#shared/archive/inspect.ts';
-import { manifestKey, packIdBefore, packKey } from '#shared/archive/keys.ts';
+import { packIdBefore, packKey } from '#shared/archive/keys.ts';
 import type { Archive } from '#shared/archive/ports.ts';
-import type { PackRef, StudyRef, Tombstone } from '#shared/archive/records.ts';
+import type { PackRef } from '#shared/archive/records.ts';
 import { restoreInstances } from '#shared/archive/restoration.ts';
 import type { Service } from '#shared/dicomweb/service.ts';
 import { silentLogger } from '#shared/log.ts';
 import { ask, bytesOf, serviceOver } from '#test/shared/dicomweb/ask.ts';
 import { type ArchiveFixture, makeArchive } from '#test/support/archive-fixture.ts';
-import { freshUid, type MadeInstance, makeInstance } from '#test/support/dicom-factory.ts';
+import { makeInstance } from '#test/support/dicom-factory.ts';
 
-const DAY_MS = 24 * 60 * 60_000;
-const HOUR_MS = 60 * 60_000;
-const uids = { studyInstanceUid: freshUid(), seriesInstanceUid: freshUid() };
-const made = [1, 2, 3, 4].map((instanceNumber) => makeInstance({ ...uids, instanceNumber, rows: 4, columns: 4 }));
-const [first, second, third, fourth] = made as [MadeInstance, MadeInstance, MadeInstance, MadeInstance];
+import {
+  DAY_MS,
+  ending,
+  ends,
+  first,
+  fourth,
+  HOUR_MS,
+  made,
+  pathOf,
+  purgingAt,
+  second,
+  third,
+  uids,
+} from './purging.ts';
 
 let fixture: ArchiveFixture;
 let archive: Archive;
@@ -34,36 +42,7 @@ beforeEach(async () => {
 });
 afterEach(() => fixture.close());
 
-const pathOf = ({ ref }: MadeInstance): string =>
-  `/studies/${ref.studyInstanceUid}/series/${ref.seriesInstanceUid}/instances/${ref.sopInstanceUid}`;
-const remove = (ref: StudyRef) => deleteInstances(archive.index, fixture.tenant, ref, () => nowMs);
-const purge = (over: Archive = archive, options: Partial<PurgeOptions> = {}): Promise<void> => {
-  const ingest = createIngestStep({ archive: over, nowMs: () => nowMs, log: silentLogger });
-  const settings = { purgeAfterMs: 30 * DAY_MS, nowMs: () => nowMs, log: silentLogger };
-  return createPurgeStep({ archive: over, ingest, ...settings, ...options })({ tenant: fixture.tenant });
-};
-const tombstones = async (): Promise<readonly Tombstone[]> =>
-  (await archive.index.listTombstones(fixture.tenant, uids, { limit: 99 })).items;
-const isThere = async (ref: PackRef): Promise<boolean[]> =>
-  Promise.all(
-    [packKey, manifestKey].map(async (key) => (await archive.packs.head(key(fixture.tenant, ref))) !== undefined),
-  );
-const dataSetOf = async (instance: MadeInstance): Promise<Buffer> => {
-  const response = await ask(service, `${pathOf(instance)}?accept=application/dicom`);
-  expect(response.status).toBe(200);
-  const file = await bytesOf(response);
-  return file.subarray(144 + file.readUInt32LE(140));
-};
-async function expectAlive(...instances: readonly MadeInstance[]): Promise<void> {
-  for (const instance of instances) expect(await dataSetOf(instance)).toEqual(Buffer.from(instance.dataSet));
-  const { items } = await archive.index.listInstances(fixture.tenant, uids, { limit: 99 });
-  expect(items.map(({ digest }) => digest).toSorted()).toEqual(instances.map(({ digest }) => digest).toSorted());
-  const study = await archive.index.getStudy(fixture.tenant, uids);
-  expect(study?.instanceCount).toBe(instances.length === 0 ? undefined : instances.length);
-  if (instances.length === 0) return;
-  const metadata = await ask(service, `/studies/${uids.studyInstanceUid}/metadata`);
-  expect(((await metadata.json()) as unknown[]).length).toBe(instances.length);
-}
+const { remove, purge, tombstones, isThere, expectAlive } = purgingAt(() => ({ fixture, archive, service, nowMs }));
 
 describe('a purge', () => {
   it('writes a pack anew without what was deleted 30 days ago, and removes the old one when nobody can be reading it', async () => {
@@ -195,182 +174,6 @@ describe('a purge', () => {
     await expectAlive(first, third, fourth);
   });
 
-  it('does not bring back what is deleted while its pack is written anew', async () => {
-    await remove(second.ref);
-    nowMs += 31 * DAY_MS;
-    const racing: Archive = {
-      ...archive,
-      packs: {
-        ...archive.packs,
-        create: async (...args) => {
-          const made = await archive.packs.create(...args);
-          if (args[0].endsWith('.zip')) await remove(third.ref);
-          return made;
-        },
-      },
-    };
-    await purge(racing);
-    await expectAlive(first, fourth);
-    nowMs += 31 * DAY_MS;
-    await purge();
-    nowMs += HOUR_MS;
-    await purge();
-    await expectAlive(first, fourth);
-    expect((await tombstones()).every(({ state }) => state === 'purged')).toBe(true);
-    for (const { packId } of await tombstones()) expect(await isThere({ ...uids, packId })).toEqual([false, false]);
-  });
-
-  it('shows at no moment what was deleted while its pack was written anew, also when it ends right after', async () => {
-    await remove(second.ref);
-    nowMs += 31 * DAY_MS;
-    const racing: Archive = {
-      ...archive,
-      packs: {
-        ...archive.packs,
-        create: async (...args) => {
-          const made = await archive.packs.create(...args);
-          if (args[0].endsWith('.zip')) await remove(third.ref);
-          return made;
-        },
-      },
-    };
-    const step = createIngestStep({ archive, nowMs: () => nowMs, log: silentLogger });
-    const ingest: PurgeOptions['ingest'] = async (message) => {
-      await step(message);
-      throw new Error(POWER);
-    };
-    expect(await ends(() => purge(racing, { ingest }))).toBe(true);
-    await expectAlive(first, fourth);
-    await purge();
-    await expectAlive(first, fourth);
-    // It was deleted just now, and can still be restored.
-    expect(await restoreInstances(archive.index, fixture.tenant, third.ref, nowMs)).toBeGreaterThan(0);
-    await expectAlive(first, third, fourth);
-    await purge();
-    nowMs += HOUR_MS;
-    await purge();
-    await expectAlive(first, third, fourth);
-    expect(await isThere(fixture.packs[0]!)).toEqual([false, false]);
-  });
-
-  it('brings back no copy of what is deleted elsewhere, and puts none in place of what was stored instead', async () => {
-    const fifth = makeInstance({ ...uids, instanceNumber: 5 });
-    await fixture.add([second.file, fifth.file, third.file]);
-    await remove(fifth.ref);
-    nowMs += 10 * DAY_MS;
-    await remove(second.ref);
-    await remove(third.ref);
-    nowMs += 10 * DAY_MS;
-    const corrected = makeInstance({ ...second.ref, instanceNumber: 22 });
-    await fixture.add([corrected.file]);
-    await archive.index.updatePack(fixture.tenant, fixture.packs[2]!, ['archived'], { archivedAtMs: nowMs });
-    nowMs += 10 * DAY_MS;
-    await purge();
-    nowMs += HOUR_MS;
-    await purge();
-    // Of what is deleted only the fifth is due.
-    expect(await isThere(fixture.packs[1]!)).toEqual([false, false]);
-    await expectAlive(first, corrected, fourth);
-    expect(await archive.index.getVersions(fixture.tenant, second.ref)).toHaveLength(1);
-    expect(await restoreInstances(archive.index, fixture.tenant, third.ref, nowMs)).toBe(1);
-    await expectAlive(first, corrected, third, fourth);
-    nowMs += 31 * DAY_MS;
-    await purge();
-    nowMs += HOUR_MS;
-    await purge();
-    await expectAlive(first, corrected, third, fourth);
-  });
-
-  it('brings back no copy of what is deleted elsewhere at that moment', async () => {
-    const fifth = makeInstance({ ...uids, instanceNumber: 5 });
-    await fixture.add([second.file, fifth.file]);
-    await remove(fifth.ref);
-    nowMs += 31 * DAY_MS;
-    const step = createIngestStep({ archive, nowMs: () => nowMs, log: silentLogger });
-    await purge(archive, {
-      ingest: async (message) => {
-        await remove(second.ref);
-        await step(message);
-      },
-    });
-    await expectAlive(first, third, fourth);
-  });
-
-  it('keeps what was restored from a pack, though a copy of it is purged', async () => {
-    const fifth = makeInstance({ ...uids, instanceNumber: 5 });
-    await fixture.add([second.file, fifth.file]);
-    await remove(second.ref);
-    await remove(fifth.ref);
-    nowMs += 31 * DAY_MS;
-    // The copy is marked, and the first pack begun with; the second one is not.
-    const { packId } = fixture.packs[1]!;
-    const index: Archive['index'] = {
-      ...archive.index,
-      updateTombstone: (tombstone, ...change) =>
-        tombstone.packId === packId
-          ? Promise.reject(new Error(POWER))
-          : archive.index.updateTombstone(tombstone, ...change),
-    };
-    const marked = (await archive.index.listTombstones(fixture.tenant, second.ref, { limit: 9 })).items[0]!;
-    const { instances } = await inspectPack(archive.packs, packKey(fixture.tenant, fixture.packs[1]!), {
-      tenant: fixture.tenant,
-      ref: fixture.packs[1]!,
-    });
-    const copy = instances.find(({ sopInstanceUid }) => sopInstanceUid === second.ref.sopInstanceUid)!;
-    await archive.index.createTombstones([{ ...marked, ...copy, state: 'deleted' }]);
-    expect(await ends(() => purge({ ...archive, index }))).toBe(true);
-    expect(await restoreInstances(archive.index, fixture.tenant, second.ref, nowMs)).toBe(1);
-    await expectAlive(first, second, third, fourth);
-    await purge();
-    nowMs += HOUR_MS;
-    await purge();
-    await expectAlive(first, second, third, fourth);
-    expect(await isThere(fixture.packs[1]!)).toEqual([false, false]);
-  });
-
-  it('goes on with a pack that it has begun with, whatever was deleted from it since', async () => {
-    await remove(second.ref);
-    nowMs += 31 * DAY_MS;
-    const ingest: PurgeOptions['ingest'] = () => Promise.reject(new Error(POWER));
-    expect(await ends(() => purge(archive, { ingest }))).toBe(true);
-    await remove(third.ref);
-    await purge();
-    await expectAlive(first, fourth);
-    nowMs += HOUR_MS;
-    await purge();
-    expect(await isThere(fixture.packs[0]!)).toEqual([false, false]);
-    expect(await restoreInstances(archive.index, fixture.tenant, third.ref, nowMs)).toBe(1);
-    await expectAlive(first, third, fourth);
-  });
-
-  it('does not delete again what was restored from the new pack before the old one was given up', async () => {
-    await remove(second.ref);
-    nowMs += 31 * DAY_MS;
-    const racing: Archive = {
-      ...archive,
-      packs: {
-        ...archive.packs,
-        create: async (...args) => {
-          const made = await archive.packs.create(...args);
-          if (args[0].endsWith('.zip')) await remove(third.ref);
-          return made;
-        },
-      },
-      index: {
-        ...archive.index,
-        updatePack: (tenant, ref, from, change) =>
-          change.purgedAtMs === undefined
-            ? archive.index.updatePack(tenant, ref, from, change)
-            : Promise.reject(new Error(POWER)),
-      },
-    };
-    expect(await ends(() => purge(racing))).toBe(true);
-    expect(await restoreInstances(archive.index, fixture.tenant, third.ref, nowMs)).toBe(1);
-    await expectAlive(first, third, fourth);
-    await purge();
-    await expectAlive(first, third, fourth);
-  });
-
   it('gives complete bytes to who was reading the old pack when it went', async () => {
     const [old] = fixture.packs as [PackRef];
     const zip = await ask(service, `/studies/${uids.studyInstanceUid}?accept=application/zip`);
@@ -419,32 +222,3 @@ describe('a purge that is ended between any two writes', () => {
     }
   });
 });
-
-const POWER = 'the power is gone';
-
-/** Whether the work was ended by the power. */
-const ends = (work: () => Promise<void>): Promise<boolean> =>
-  work().then(
-    () => false,
-    (error: Error) => {
-      if (error.message === POWER) return true;
-      throw error;
-    },
-  );
-
-/** The archive, which does so many writes more and then nothing at all. */
-function ending(over: Archive, writes: number): Archive {
-  let left = writes;
-  const isRead = /^(get|list|packs|tombstones|changed|head|read|stream)/;
-  const watched = <T extends object>(part: T): T =>
-    new Proxy(part, {
-      get(target, name: string) {
-        const method = target[name as keyof T] as (...args: unknown[]) => Promise<unknown>;
-        return async (...args: unknown[]) => {
-          if (left < 0 || (!isRead.test(name) && left-- === 0)) throw new Error(POWER);
-          return method(...args);
-        };
-      },
-    });
-  return { index: watched(over.index), packs: watched(over.packs) };
-}
