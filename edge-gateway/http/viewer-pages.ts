@@ -52,7 +52,10 @@ export function createViewerPages(state: () => ViewerState): (request: Request) 
       return problemOf(new ArchiveError('method-not-allowed', 'Pages answer GET and HEAD.', { allow: 'GET, HEAD' }));
     const now = state();
     if (now.kind !== 'ready') return waitingPage(now);
-    const path = new URL(request.url).pathname;
+    const { pathname: path, searchParams } = new URL(request.url);
+    // Without a study there is nothing to view but the list of them; by itself the viewer says that something went wrong.
+    if (/^\/viewer\/?$/.test(path) && !searchParams.has('StudyInstanceUIDs'))
+      return new Response(null, { status: 302, headers: { Location: '/' } });
     if (path === '/app-config.js')
       return new Response(appConfig, {
         headers: { ...isolation, 'Content-Type': 'text/javascript; charset=utf-8', 'Cache-Control': 'no-cache' },
@@ -137,7 +140,7 @@ const appConfig = `window.config = {
       thumbnailRendering: 'thumbnail',
       thumbnailRequestStrategy: 'fetch',
       enableStudyLazyLoad: true,
-      supportsFuzzyMatching: false,
+      supportsFuzzyMatching: true,
       supportsWildcard: true,
       omitQuotationForMultipartRequest: true,
       bulkDataURI: { enabled: true, relativeResolution: 'studies' },

@@ -34,8 +34,13 @@ it('answers routes of the viewer with its index page, isolated from other origin
   }
 });
 
+it.each(['/viewer', '/viewer/'])('leads from %s, which names no study, to the list of studies', async (path) => {
+  const response = await get(path);
+  expect([response.status, response.headers.get('location')]).toEqual([302, '/']);
+});
+
 it('lets the pages load from and send to their own origin alone', async () => {
-  const policy = (await get('/viewer')).headers.get('content-security-policy') ?? '';
+  const policy = (await get('/')).headers.get('content-security-policy') ?? '';
   expect(policy).toMatch(/^default-src 'self' blob: data:;/);
   expect(policy).not.toMatch(/https?:|\*/);
 });
