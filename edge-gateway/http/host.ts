@@ -29,7 +29,7 @@ export interface HttpHostOptions {
   readonly bodyCheckMs?: number;
   /** Of all answers together, made and not taken yet: beyond it those that are taken most slowly are cut. Default 256 MiB. */
   readonly maxPendingBytes?: number;
-  /** How often it is looked what is pending. Default 5 s. */
+  /** How often it is looked what is pending. Default 1 s. */
   readonly pendingCheckMs?: number;
 }
 
@@ -46,7 +46,8 @@ const LEAST_BODY_BYTES_PER_SECOND = 1024;
 /** Nobody but an attacker sends many requests ahead of their answers (RFC 9112 §9.3.2), and Node begins all of them at once. */
 const MAX_UNANSWERED = 8;
 const MAX_PENDING_BYTES = 256 * 1024 * 1024;
-const PENDING_CHECK_MS = 5_000;
+/** An attacker has the largest answers made one after the other, each in a second or so. */
+const PENDING_CHECK_MS = 1_000;
 
 /** For what is not HTTP, or is too long or too slow for it: there is no request that a Service could answer. */
 const malformedDetail = JSON.stringify({

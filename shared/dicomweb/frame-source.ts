@@ -6,11 +6,12 @@
 import type { ManifestEntry } from '../archive/manifest.ts';
 import type { EntryRecord } from '../archive/manifest-entry.ts';
 import type { PackStore } from '../archive/ports.ts';
-import { inflateDataSet } from '../dicom/deflated-data-set.ts';
+import { inflateDataSet, inflateLimitBytes } from '../dicom/deflated-data-set.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
 import { type FrameTable, frameCount } from '../dicom/frame-ranges.ts';
 import { EXPLICIT_VR_LITTLE_ENDIAN, type TransferSyntax, transferSyntaxOf } from '../dicom/transfer-syntax.ts';
 import { ArchiveError } from '../errors.ts';
+import { type ByteBudget, createByteBudget } from './byte-budget.ts';
 import { type FrameRange, frameCut } from './frame-cut.ts';
 import { PackBytes } from './pack-bytes.ts';
 import { keyOf } from './stored-instances.ts';
@@ -172,11 +173,18 @@ function inflatedSource(packs: PackStore, record: EntryRecord, entry: ManifestEn
   };
 }
 
-/** The whole data set of a deflated instance, inflated within bounds. */
+/** For all that is being inflated out of one store; and how many may wait for it: more than a host has connections. */
+const inflatingBytes = 512 * 1024 * 1024;
+const maximumInflating = 4_096;
+const inflating = new WeakMap<PackStore, ByteBudget>();
+
+/** The whole data set of a deflated instance, inflated within bounds: by itself, and together with others. */
 export async function readInflated(packs: PackStore, record: EntryRecord, entry: ManifestEntry): Promise<Uint8Array> {
-  const deflated = await packs.read(keyOf(record), {
-    offsetBytes: record.offsetBytes + entry.dataSetOffsetBytes,
-    lengthBytes: record.lengthBytes - entry.dataSetOffsetBytes,
+  const budget = inflating.get(packs) ?? createByteBudget(inflatingBytes, maximumInflating);
+  inflating.set(packs, budget);
+  const lengthBytes = record.lengthBytes - entry.dataSetOffsetBytes;
+  return budget.hold(lengthBytes + inflateLimitBytes(lengthBytes), async () => {
+    const offsetBytes = record.offsetBytes + entry.dataSetOffsetBytes;
+    return inflateDataSet(await packs.read(keyOf(record), { offsetBytes, lengthBytes }));
   });
-  return inflateDataSet(deflated);
 }

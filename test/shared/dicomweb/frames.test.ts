@@ -244,6 +244,25 @@ describe('frames', () => {
     expect(await frames(bigEndianBytes, '1,2')).toEqual([pixels.subarray(0, 9), pixels.subarray(9)]);
   });
 
+  it('are inflated for as many at a time as memory is set aside for, however many ask', async () => {
+    const { packs } = fixture.archive;
+    let reading = 0;
+    let most = 0;
+    const read: typeof packs.read = async (key, range) => {
+      most = Math.max(most, ++reading);
+      await new Promise((resolve) => setImmediate(resolve));
+      return packs.read(key, range).finally(() => reading--);
+    };
+    const busy = serviceOver(fixture, { archive: { ...fixture.archive, packs: { ...packs, read } } });
+    const path = framesPath(deflated, '1');
+    await ask(busy, path); // the manifest is read
+    most = 0;
+    const answers = await Promise.all(Array.from({ length: 200 }, () => ask(busy, path)));
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+    // Each may become 16 MiB and more, and there are 512.
+    expect(most).toBeLessThan(32);
+  });
+
   it('come out of deflated data sets', async () => {
     expect(await frames(deflated, '2,1')).toEqual([Buffer.from(ramp(64)).subarray(32), Buffer.from(ramp(32))]);
   });
