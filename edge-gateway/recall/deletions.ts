@@ -79,7 +79,6 @@ export function createDeletions(options: DeletionsOptions): HearDeletions {
       wasDeleted = true;
     }
     if (!wasDeleted) return;
-    holdings.forget(tenant, restored);
     await holdings.adoptVersions(tenant, restored);
   }
 
@@ -90,7 +89,10 @@ export function createDeletions(options: DeletionsOptions): HearDeletions {
       const page = await line.ask((signal) => cloud.deletions(request, signal), PAGE_WAIT_MS);
       const tombstones = page.deletions.map((wire) => deletionFromWire(tenant, wire));
       await follow(tenant, tombstones);
-      for (const tombstone of tombstones) if (tombstone.state === 'restored') await restore(tenant, tombstone);
+      const restored = tombstones.filter(({ state }) => state === 'restored');
+      // Once for all of a study: there may be thousands.
+      for (const tombstone of restored) holdings.forget(tenant, tombstone);
+      for (const tombstone of restored) await restore(tenant, tombstone);
       const purged = page.deletions.filter(({ state }) => state === 'purged');
       for (const pack of new Map(purged.map((one) => [one.packId, one])).values())
         await giveUpPack(tenant, pack, { ...pack });

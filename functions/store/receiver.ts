@@ -62,8 +62,10 @@ export async function createBatchReceiver(options: BatchReceiverOptions): Promis
 
   function nextPackId(after: string | undefined): string {
     // Strictly ascending: of two instances with the same UIDs the order of their packs says which came first.
-    lastIdMs = Math.max(nowMs(), lastIdMs + 1, after === undefined ? 0 : packIdTimeMs(after) + 1);
-    return newPackId(lastIdMs, randomBytes(10));
+    lastIdMs = Math.max(nowMs(), lastIdMs + 1);
+    // The clock of a gateway that is fast concerns this pack alone: others would be taken for later than what comes after them.
+    const idMs = after === undefined ? lastIdMs : Math.max(lastIdMs, packIdTimeMs(after) + 1);
+    return newPackId(idMs, randomBytes(10));
   }
 
   async function archiveInTurn(tenant: string, pack: PendingPack): Promise<void> {

@@ -9,9 +9,9 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createIngestStep, type PackArrived } from '#functions/ingest/step.ts';
 import { createBatchReceiver } from '#functions/store/receiver.ts';
 import { deleteVersions } from '#shared/archive/deletion.ts';
-import { packKey } from '#shared/archive/keys.ts';
+import { newPackId, packIdTimeMs, packKey } from '#shared/archive/keys.ts';
 import { decodeManifest } from '#shared/archive/manifest.ts';
-import type { PackRecord } from '#shared/archive/records.ts';
+import type { InstanceRecord, PackRecord } from '#shared/archive/records.ts';
 import type { Service } from '#shared/dicomweb/service.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import { silentLogger } from '#shared/log.ts';
@@ -118,6 +118,21 @@ describe('the packs of a request', () => {
     expect(answer.stored.map((item) => item[3])).toEqual([undefined, undefined, 0xb00e, undefined, undefined]);
     const versions = await at.archive.index.getVersions(TENANT, first.ref);
     expect(versions.map(({ digest }) => digest)).toEqual([first.digest, later.digest]);
+  });
+
+  it('are not later than the clock because those of a gateway were', async () => {
+    const { at, service } = await open();
+    const [made, other] = [makeInstance(), makeInstance()];
+    await store(service, [made]);
+    const [current] = (await at.archive.index.getVersions(TENANT, made.ref)) as [InstanceRecord];
+    const packId = newPackId(Date.UTC(2090, 0, 1), new Uint8Array(10));
+    await at.archive.index.replaceCurrent({ ...current, packId }, current);
+    expect(await store(service, [rival(made)])).toMatchObject({ status: 202 });
+    const versions = await at.archive.index.getVersions(TENANT, made.ref);
+    expect(versions.map(({ digest }) => digest === made.digest)).toEqual([true, false]);
+    await store(service, [other]);
+    const [pack] = (await packsOf(at, other)) as [PackRecord];
+    expect(packIdTimeMs(pack.packId)).toBeLessThan(Date.UTC(2090, 0, 1));
   });
 });
 
