@@ -123,7 +123,7 @@ async function* instanceParts(
 ): AsyncGenerator<Part, void, undefined> {
   const entry = await options.manifests.entryOf(instance);
   if (contentOf(instance) !== 'picture') {
-    const rendition = renditionOf(options.archive.packs, instance, entry, mediaType);
+    const rendition = await renditionOf(options.archive.packs, instance, entry, mediaType);
     const headers = { 'Content-Type': rendition.contentType, 'Content-Location': `${location}/rendered` };
     yield { headers, body: await rendition.body() };
     return;

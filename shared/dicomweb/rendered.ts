@@ -195,7 +195,7 @@ async function renderDocument(
   ).value;
   const tag = entityTag(instance.digest, context.baseUrl, form, mediaType, JSON.stringify(parameters));
   if (isUnchanged(context.request, tag)) return notModified(tag, keptForAWhile);
-  const rendition = renditionOf(archive.packs, instance, await manifests.entryOf(instance), mediaType);
+  const rendition = await renditionOf(archive.packs, instance, await manifests.entryOf(instance), mediaType);
   const headers = new Headers({ etag: tag, 'cache-control': keptForAWhile, ...rendition.headers });
   for (const text of [...parameters.warnings, ...noPicture(parameters)]) addWarning(headers, context.baseUrl, text);
   const location = `${context.baseUrl}/${refPath(instance)}/rendered`;

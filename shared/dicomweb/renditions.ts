@@ -13,6 +13,7 @@ import { ArchiveError } from '../errors.ts';
 import { canDecode } from '../imaging/codecs.ts';
 import type { BodySource } from './body.ts';
 import { needsWhole, readWhole } from './bulkdata.ts';
+import { createByteBudget } from './byte-budget.ts';
 import { PackBytes } from './pack-bytes.ts';
 import { reportHtml, reportPlainText, reportPolicy } from './report-text.ts';
 import { keyOf, type StoredInstance } from './stored-instances.ts';
@@ -83,12 +84,12 @@ export interface Rendition {
  * The instance as one of `mediaTypesOf`.
  * Errors: `cannot-render` when it does not hold what its class promises; those of reading.
  */
-export function renditionOf(
+export async function renditionOf(
   packs: PackStore,
   instance: StoredInstance,
   entry: ManifestEntry,
   mediaType: string,
-): Rendition {
+): Promise<Rendition> {
   switch (contentOf(instance)) {
     case 'report':
       return reportRendition(entry, mediaType);
@@ -101,9 +102,15 @@ export function renditionOf(
   }
 }
 
-function reportRendition(entry: ManifestEntry, mediaType: string): Rendition {
-  const report = reportOf(JSON.parse(entry.metadata) as DicomJson);
-  const text = mediaType === 'text/html' ? reportHtml(report) : reportPlainText(report);
+/** A long report takes a good part of a second of the one thread that answers everybody: other requests come between two of them. */
+const reportTurns = createByteBudget(1, 4_096);
+
+async function reportRendition(entry: ManifestEntry, mediaType: string): Promise<Rendition> {
+  const text = await reportTurns.hold(1, async () => {
+    await new Promise((resolve) => setImmediate(resolve));
+    const report = reportOf(JSON.parse(entry.metadata) as DicomJson);
+    return mediaType === 'text/html' ? reportHtml(report) : reportPlainText(report);
+  });
   return inMemory(`${mediaType}; charset=utf-8`, new TextEncoder().encode(text), {
     'content-security-policy': reportPolicy,
   });

@@ -61,7 +61,8 @@ function addLines(lines: string[], { name, value, isHeading, relation, children 
 const indented = (text: string, indent: string): string => text.replaceAll(/\r\n?|\n/g, `\n${indent}`);
 
 /** Without control characters but line ends and tabs: some are commands to terminals. */
-const printable = (text: string): string => text.replaceAll(/[^\P{Cc}\n\t]/gu, '\ufffd');
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
+const printable = (text: string): string => text.replaceAll(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, '\ufffd');
 
 const entities: Readonly<Record<string, string>> = {
   '&': '&amp;',
@@ -72,4 +73,7 @@ const entities: Readonly<Record<string, string>> = {
 };
 
 const escaped = (text: string): string =>
-  printable(text.replaceAll(/\r\n?/g, '\n')).replaceAll(/[&<>"']/g, (character) => entities[character]!);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
+  /^[^&<>"'\0-\x1f\x7f-\x9f]*$/.test(text)
+    ? text
+    : printable(text.replaceAll(/\r\n?/g, '\n')).replaceAll(/[&<>"']/g, (character) => entities[character]!);

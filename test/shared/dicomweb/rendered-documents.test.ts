@@ -268,3 +268,32 @@ describe.skipIf(sampleFiles('modalities').length === 0)('of the samples', () => 
     }
   });
 });
+
+it('makes reports one by one, so that others are answered between them', async () => {
+  const long = makeInstance({
+    sopClassUid: sop('88.33'),
+    modality: 'SR',
+    pixels: 'none',
+    extra: [
+      el(
+        0x0040a730,
+        'SQ',
+        Array.from({ length: 1000 }, () => item('CONTAINS', 'TEXT', 'A finding')),
+      ),
+    ],
+  });
+  const own = await makeArchive([long.file]);
+  const path = `${pathOf(long)}/rendered`;
+  await ask(serviceOver(own), path); // the manifest is read
+  let turns = 0;
+  let isOver = false;
+  const count = (): void => {
+    turns++;
+    if (!isOver) setImmediate(count);
+  };
+  setImmediate(count);
+  const answered = await Promise.all(Array.from({ length: 10 }, () => ask(serviceOver(own), path).then(() => turns)));
+  isOver = true;
+  expect(new Set(answered).size).toBe(10);
+  await own.close();
+});
