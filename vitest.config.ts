@@ -26,7 +26,8 @@ export default defineConfig({
           include: ['test/interop/**/*.test.ts'],
           testTimeout: 300_000,
           hookTimeout: 120_000,
-          fileParallelism: false,
+          // Peers and packs are waited for most of the time.
+          maxWorkers: 2,
         },
       },
       {
