@@ -144,7 +144,11 @@ async function keepAsConflict(index: ArchiveIndex, bytes: InstanceRecord): Promi
 async function tidy(index: ArchiveIndex, record: InstanceRecord): Promise<'stored' | 'duplicate' | 'conflict'> {
   const versions = await index.getVersions(record.tenant, record);
   const current = versions.find(({ state }) => state === 'current');
-  if (current === undefined) throw lost(record);
+  if (current === undefined) {
+    // Beside nothing it is no conflict: whoever brings it in once more makes it current.
+    await index.deleteConflict({ ...record, state: 'conflict' });
+    throw lost(record);
+  }
   for (const version of versions) {
     // One at the current record's own place is the word of somebody who is about to replace that record; an earlier one
     // says that this view of the current record is old.

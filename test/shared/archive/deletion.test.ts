@@ -96,6 +96,23 @@ describe('a deletion', () => {
     expect(await versions(current)).toEqual([again, { ...other, state: 'conflict' }]);
   });
 
+  it('beside a conflict that just arrives leaves it as what it is when it is brought in once more', async () => {
+    const [current, other] = [instanceRecord(), instanceRecord({ bytes: 'other', pack: 7 })];
+    await indexInstances(index, [current]);
+    const racing: ArchiveIndex = {
+      ...index,
+      createInstances: async (records) => {
+        const isConflict = records.some(({ state }) => state === 'conflict');
+        if (isConflict) await remove(current);
+        return index.createInstances(records);
+      },
+    };
+    await expect(indexInstances(racing, [other])).rejects.toMatchObject({ code: 'unavailable' });
+    expect(await kinds(other)).toEqual(['stored']);
+    expect(await versions(current)).toEqual([other]);
+    expect(await index.listConflicts(tenant(), 9)).toMatchObject({ count: 0 });
+  });
+
   it('covers copies in packs that were archived before it, and not those that came later', async () => {
     const record = instanceRecord({ pack: 5 });
     await index.createPack(packRecord({ pack: 6, state: 'archived', archivedAtMs: 1_000 }));
