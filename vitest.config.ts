@@ -2,6 +2,8 @@ import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 const apart = ['test/interop/**', 'test/browser/**', 'test/bench/**', 'test/faults/**'];
+/** `shared/` is pure: no disk, no clock, no state. */
+const pure = 'test/shared/**/*.test.ts';
 /** Of faults, as somebody asked for by hand: hours are well spent. A short one that hangs has to say so soon. */
 const isLongRun = ['ROUNDS', 'BACKLOG'].some((name) => process.env[`ARCHIPEL_FAULT_${name}`] !== undefined);
 
@@ -12,12 +14,17 @@ export default defineConfig({
     // A busy machine is late for many things: what does not come at all is told all the same.
     expect: { poll: { timeout: 20_000 } },
     pool: 'forks',
-    // Much of what is tested waits for disks and sockets: two at once also where there are two cores.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
+    // Much of what is tested waits for disks and sockets: three at once also where there are two cores.
+    maxWorkers: Math.max(3, availableParallelism() - 1),
     projects: [
       {
         extends: true,
-        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [...apart, '**/node_modules/**'] },
+        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [...apart, pure, '**/node_modules/**'] },
+      },
+      {
+        extends: true,
+        // What has no state needs no process of its own for each file: half a second, ninety times.
+        test: { name: 'unit-pure', include: [pure], isolate: false },
       },
       {
         extends: true,
