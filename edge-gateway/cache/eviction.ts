@@ -7,8 +7,10 @@
  * `archived`, then the file goes. Between the two the mark is right already: the file is only a remnant, removed at the
  * next start. No setting has a part in that condition.
  */
+
 import { manifestKey, packKey } from '#shared/archive/keys.ts';
 import type { PackRecord, PackRef } from '#shared/archive/records.ts';
+import { pagesOf } from '#shared/archive/walk.ts';
 import type { Logger } from '#shared/log.ts';
 import type { CacheClock } from './cache-clock.ts';
 import type { CrashPoint } from './crash-point.ts';
@@ -160,11 +162,9 @@ export async function startEviction(options: EvictionOptions): Promise<Eviction>
     const freed = { packs: 0, bytes: 0 };
     const wanted = { packs: 0, bytes: 0 };
     const done = () => ({ freedBytes: freed.bytes, wantedBytes: wanted.bytes });
-    let after: string | undefined;
     try {
-      do {
-        const page = await index.leastRecentlyUsed(tenant, { limit: PAGE, ...(after === undefined ? {} : { after }) });
-        for (const pack of page.items) {
+      for await (const items of pagesOf((from) => index.leastRecentlyUsed(tenant, { limit: PAGE, ...from }))) {
+        for (const pack of items) {
           const isOld = clock.nowMs() - lastUsedMs(pack) > retentionMs;
           const isEnough = freed.bytes + wanted.bytes >= need.bytes && freed.packs + wanted.packs >= need.files;
           if (closed || (!isOld && isEnough)) return done();
@@ -175,8 +175,7 @@ export async function startEviction(options: EvictionOptions): Promise<Eviction>
           sum.packs++;
           sum.bytes += pack.lengthBytes;
         }
-        after = page.next;
-      } while (after !== undefined);
+      }
       return done();
     } finally {
       gone.packs += freed.packs;

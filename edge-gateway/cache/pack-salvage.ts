@@ -3,12 +3,14 @@
  * CRC-32 is right and whose data set has the digest that the index knows. They are stored anew, through the same door as what
  * a modality sends; what is not among them is named.
  */
+
 import { EntryInspector, entryNameOf } from '#shared/archive/entry-inspector.ts';
 import { packRefOf } from '#shared/archive/keys.ts';
 import type { InstanceReceiver } from '#shared/archive/outcome.ts';
 import type { PackEntry } from '#shared/archive/pack.ts';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { InstanceRecord, PackRecord } from '#shared/archive/records.ts';
+import { pagesOf } from '#shared/archive/walk.ts';
 import { isArchiveError } from '#shared/errors.ts';
 import type { Files, OpenFile } from './files.ts';
 import { scanOpenPack } from './open-pack-scan.ts';
@@ -67,14 +69,11 @@ export async function salvagePack(options: SalvageOptions, pack: PackRecord, pat
  */
 async function instancesOf({ index, tenant }: SalvageOptions, pack: PackRecord): Promise<Map<string, string>> {
   const found = new Map<string, string>();
-  let after: string | undefined;
-  do {
-    const page = await index.listInstances(tenant, pack, { limit: PAGE, ...(after === undefined ? {} : { after }) });
-    const versions = await Promise.all(page.items.map((item) => index.getVersions(tenant, item)));
+  for await (const items of pagesOf((from) => index.listInstances(tenant, pack, { limit: PAGE, ...from }))) {
+    const versions = await Promise.all(items.map((item) => index.getVersions(tenant, item)));
     for (const { packId, sopInstanceUid } of versions.flat())
       if (packId === pack.packId) found.set(entryNameOf(sopInstanceUid), sopInstanceUid);
-    after = page.next;
-  } while (after !== undefined);
+  }
   return found;
 }
 

@@ -9,6 +9,7 @@ import { isPackId, packIdTimeMs, packKey, packRefOf } from '#shared/archive/keys
 import type { PackEntry } from '#shared/archive/pack.ts';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import { type InstanceRecord, modalityOf, type PackRecord } from '#shared/archive/records.ts';
+import { pagesOf } from '#shared/archive/walk.ts';
 import { isArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
 import type { UploadPriorityRule } from '../settings.ts';
@@ -189,12 +190,8 @@ async function filledRecord({ index, tenant }: RecoveryOptions, packId: string):
 }
 
 async function* openRecords(index: ArchiveIndex, tenant: string): AsyncGenerator<PackRecord> {
-  let after: string | undefined;
-  do {
-    const page = await index.packsInState(tenant, 'open', { limit: PAGE, ...(after === undefined ? {} : { after }) });
-    yield* page.items;
-    after = page.next;
-  } while (after !== undefined);
+  for await (const items of pagesOf((from) => index.packsInState(tenant, 'open', { limit: PAGE, ...from })))
+    yield* items;
 }
 
 /** Copies what can be read of a damaged pack into fresh packs, and sets its file aside. */

@@ -2,9 +2,11 @@
  * Which instances a C-GET or C-MOVE asks for (PS3.4 §C.4.2.2, §C.4.3.2): those below the unique keys of the identifier. Lenient as
  * in a relational retrieval: unique keys of higher levels may be missing. Universal and wild card matching are refused.
  */
+
 import { packKey } from '#shared/archive/keys.ts';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { InstanceRecord, SeriesRef, StudyRef } from '#shared/archive/records.ts';
+import { pagesOf } from '#shared/archive/walk.ts';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { type MatchKey, matchKey } from '#shared/dicom/matching.ts';
 import { Tag, tagKey } from '#shared/dicom/tags.ts';
@@ -75,12 +77,7 @@ export async function* instancesOf(
   tenant: string,
   ref: StudyRef | SeriesRef,
 ): AsyncGenerator<InstanceRecord, void, void> {
-  let after: string | undefined;
-  do {
-    const page = await index.listInstances(tenant, ref, { limit: PAGE, ...(after === undefined ? {} : { after }) });
-    yield* page.items;
-    after = page.next;
-  } while (after !== undefined);
+  for await (const items of pagesOf((from) => index.listInstances(tenant, ref, { limit: PAGE, ...from }))) yield* items;
 }
 
 export function storedInstance(record: InstanceRecord): StoredInstance {

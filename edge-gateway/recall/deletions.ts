@@ -3,8 +3,10 @@
  * cloud had archived when it deleted them: what is on its way to the cloud has come later, and stays. Asked every half minute;
  * how far it has been told stands in the index, and is told again if that is lost.
  */
-import { deletedVersions, deleteVersions, inParallel, tombstonesOf } from '#shared/archive/deletion.ts';
+
+import { deletedVersions, deleteVersions, tombstonesOf } from '#shared/archive/deletion.ts';
 import type { PackRecord, SeriesRef, Tombstone } from '#shared/archive/records.ts';
+import { inParallel } from '#shared/archive/walk.ts';
 import { isArchiveError } from '#shared/errors.ts';
 import { deletionFromWire, MAX_DELETIONS_PER_PAGE } from '#shared/gateway-deletions-api.ts';
 import type { Logger } from '#shared/log.ts';

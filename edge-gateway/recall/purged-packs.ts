@@ -3,9 +3,11 @@
  * then on, by the rule book of ingest, of which the new packs are earlier arrivals; then file and record of the old one go. As long
  * as anything is looked for in it, it stays.
  */
+
 import { manifestKey, packKey, packRefOf } from '#shared/archive/keys.ts';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { InstanceRecord, PackRecord, PackRef, SeriesRef } from '#shared/archive/records.ts';
+import { pagesOf } from '#shared/archive/walk.ts';
 import { isUid } from '#shared/dicom/uid.ts';
 import type { Logger } from '#shared/log.ts';
 import type { DiskPackStore } from '../cache/disk-pack-store.ts';
@@ -64,14 +66,11 @@ export function createPurgedPacks(options: PurgedPacksOptions): GiveUpPack {
   async function lookedForIn(tenant: string, packId: string, series: SeriesRef): Promise<readonly InstanceRecord[]> {
     const found: InstanceRecord[] = [];
     const { studyInstanceUid, seriesInstanceUid } = series;
-    let after: string | undefined;
-    do {
-      const next = after === undefined ? {} : { after };
-      const page = await index.listInstances(tenant, { studyInstanceUid, seriesInstanceUid }, { limit: PAGE, ...next });
-      const versions = await Promise.all(page.items.map((record) => index.getVersions(tenant, record)));
+    const ref = { studyInstanceUid, seriesInstanceUid };
+    for await (const items of pagesOf((from) => index.listInstances(tenant, ref, { limit: PAGE, ...from }))) {
+      const versions = await Promise.all(items.map((record) => index.getVersions(tenant, record)));
       found.push(...versions.flat().filter((version) => packRefOf(version).packId === packId));
-      after = page.next;
-    } while (after !== undefined);
+    }
     return found;
   }
 

@@ -3,10 +3,12 @@
  * been evicted from here. What is adopted obeys the same rule book (shared/archive/ingest.ts) as what is received; the bytes
  * come when somebody reads them. A study is asked about once in a while, however many want it.
  */
+
 import { indexInstances } from '#shared/archive/ingest.ts';
 import { keyPartOf, packRefOf } from '#shared/archive/keys.ts';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { InstanceRef, PackRecord, SeriesRef, StudyRef } from '#shared/archive/records.ts';
+import { pagesOf } from '#shared/archive/walk.ts';
 import { isUid } from '#shared/dicom/uid.ts';
 import {
   type ArchivedPack,
@@ -57,7 +59,7 @@ export function createStudyHoldings({ index, cloud, line, nowMs, log }: StudyHol
     const wanted = new Set(unknown.map(nameOf));
     let instances = 0;
     for (const ref of seriesOf(studyInstanceUid, unknown)) {
-      for await (const items of pagesOf(ref)) {
+      for await (const items of instancesOf(ref)) {
         const own = items.filter((item) => isOf(item, study) && wanted.has(nameOf(packRefOf(item))));
         await indexInstances(
           index,
@@ -74,19 +76,11 @@ export function createStudyHoldings({ index, cloud, line, nowMs, log }: StudyHol
     );
   }
 
-  async function* pagesOf(ref: StudyRef | SeriesRef): AsyncGenerator<readonly WireInstance[], void, void> {
-    let after: string | undefined;
-    do {
-      const request: InstancesRequest = {
-        ...ref,
-        limit: MAX_INSTANCES_PER_PAGE,
-        ...(after === undefined ? {} : { after }),
-      };
-      const page = await line.ask((signal) => cloud.instances(request, signal), PAGE_WAIT_MS);
-      yield page.items;
-      after = page.next;
-    } while (after !== undefined);
-  }
+  const instancesOf = (ref: StudyRef | SeriesRef): AsyncGenerator<readonly WireInstance[], void, void> =>
+    pagesOf((from) => {
+      const request: InstancesRequest = { ...ref, limit: MAX_INSTANCES_PER_PAGE, ...from };
+      return line.ask((signal) => cloud.instances(request, signal), PAGE_WAIT_MS);
+    });
 
   function adopt(tenant: string, ref: StudyRef): Promise<void> {
     const name = askedName(tenant, ref);

@@ -2,8 +2,10 @@
  * What became of packs that were sent: asked soon and often of those sent just now, now and then of all. Also what says how
  * far uploads may run ahead of a cloud that does not keep up with them, so that what is urgent does not queue there.
  */
+
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { PackRecord } from '#shared/archive/records.ts';
+import { pagesOf } from '#shared/archive/walk.ts';
 import { MAX_PACKS_PER_REQUEST, type StatusResponse, type UploadAnswer } from '#shared/gateway-api.ts';
 import type { Logger } from '#shared/log.ts';
 import type { Pause } from './bell.ts';
@@ -77,16 +79,14 @@ export class Confirmations {
   async #askOfAll(): Promise<void> {
     const { tenant, index, intervalMs, signal } = this.#options;
     const beganAtMs = performance.now();
-    let after: string | undefined;
     this.#anyWaiting = false;
-    do {
-      const limit = MAX_PACKS_PER_REQUEST;
-      const page = await index.packsInState(tenant, 'sent', { limit, ...(after === undefined ? {} : { after }) });
-      if (page.items.length > 0) this.#anyWaiting = true;
-      const packs = page.items.filter(({ packId }) => !this.#recent.has(packId));
+    const limit = MAX_PACKS_PER_REQUEST;
+    for await (const items of pagesOf((from) => index.packsInState(tenant, 'sent', { limit, ...from }))) {
+      if (items.length > 0) this.#anyWaiting = true;
+      const packs = items.filter(({ packId }) => !this.#recent.has(packId));
       if (packs.length > 0) await this.#ask(packs);
-      after = page.next;
-    } while (after !== undefined && !signal.aborted);
+      if (signal.aborted) break;
+    }
     const nowMs = performance.now();
     this.#nextOfAllMs = nowMs + Math.max(ALL_EVERY * intervalMs, 4 * (nowMs - beganAtMs));
   }

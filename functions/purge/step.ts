@@ -8,13 +8,14 @@
  * names it nowhere. No pack goes whose bytes a record needs.
  */
 
-import { inParallel, removeVersion, tombstonesOf } from '#shared/archive/deletion.ts';
+import { removeVersion, tombstonesOf } from '#shared/archive/deletion.ts';
 import { entryNameOf } from '#shared/archive/entry-inspector.ts';
 import { inspectPack } from '#shared/archive/inspect.ts';
 import { keyPartOf, manifestKey, packIdBefore, packKey, packRefOf } from '#shared/archive/keys.ts';
 import { decodeManifest, type Manifest, type ManifestEntry } from '#shared/archive/manifest.ts';
 import type { Archive } from '#shared/archive/ports.ts';
 import type { InstanceRecord, PackRecord, PackRef, SeriesRef, Tombstone } from '#shared/archive/records.ts';
+import { inParallel, pagesOf } from '#shared/archive/walk.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
 import { storeRewritten } from './rewritten-pack.ts';
@@ -47,11 +48,9 @@ export function createPurgeStep(options: PurgeOptions): (message: PurgeDue) => P
     const untilMs = nowMs() - purgeAfterMs;
     const seen = new Set<string>();
     let failure: unknown;
-    let after: string | undefined;
-    do {
-      const next = after === undefined ? {} : { after };
-      const page = await archive.index.tombstonesToPurge(tenant, { untilMs, limit: PAGE, ...next });
-      for (const { studyInstanceUid, seriesInstanceUid } of page.items) {
+    const due = pagesOf((from) => archive.index.tombstonesToPurge(tenant, { untilMs, limit: PAGE, ...from }));
+    for await (const items of due)
+      for (const { studyInstanceUid, seriesInstanceUid } of items) {
         const name = JSON.stringify([studyInstanceUid, seriesInstanceUid]);
         if (seen.has(name)) continue;
         seen.add(name);
@@ -62,8 +61,6 @@ export function createPurgeStep(options: PurgeOptions): (message: PurgeDue) => P
           log.error({ studyInstanceUid, seriesInstanceUid, err: error }, 'deleted instances could not be purged');
         }
       }
-      after = page.next;
-    } while (after !== undefined);
     if (failure !== undefined) throw failure;
   };
 }

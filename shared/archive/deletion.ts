@@ -8,14 +8,13 @@
 import { packRefOf } from './keys.ts';
 import type { ArchiveIndex } from './ports.ts';
 import type { InstanceRecord, InstanceRef, SeriesRef, StudyRef, Tombstone } from './records.ts';
+import { inParallel, pagesOf } from './walk.ts';
 
 type AnyRef = StudyRef | SeriesRef | InstanceRef;
 
 const PAGE = 500;
 /** Who stores faster than is deleted has stored later. */
 const MAXIMUM_ROUNDS = 10;
-/** Instances that are worked on at once. */
-const CONCURRENCY = 16;
 
 /** Which of the records name bytes that are deleted. One question for each series that has no tombstones. */
 export async function deletedAmong(
@@ -149,12 +148,8 @@ export async function* tombstonesOf(
   tenant: string,
   ref: AnyRef,
 ): AsyncGenerator<Tombstone, void, void> {
-  let after: string | undefined;
-  do {
-    const page = await index.listTombstones(tenant, ref, { limit: PAGE, ...(after === undefined ? {} : { after }) });
-    yield* page.items;
-    after = page.next;
-  } while (after !== undefined);
+  for await (const items of pagesOf((from) => index.listTombstones(tenant, ref, { limit: PAGE, ...from })))
+    yield* items;
 }
 
 async function* currentOf(
@@ -167,24 +162,8 @@ async function* currentOf(
     if (record !== undefined) yield [record];
     return;
   }
-  let after: string | undefined;
-  do {
-    const page = await index.listInstances(tenant, ref, { limit: PAGE, ...(after === undefined ? {} : { after }) });
-    if (page.items.length > 0) yield page.items;
-    after = page.next;
-  } while (after !== undefined);
-}
-
-/** Rejects only when nothing of it runs on. */
-export async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
-  const waiting = items.entries();
-  const some = async (): Promise<void> => {
-    for (const [i, item] of waiting) results[i] = await work(item);
-  };
-  for (const end of await Promise.allSettled(Array.from({ length: CONCURRENCY }, some)))
-    if (end.status === 'rejected') throw end.reason;
-  return results;
+  for await (const items of pagesOf((from) => index.listInstances(tenant, ref, { limit: PAGE, ...from })))
+    if (items.length > 0) yield items;
 }
 
 const seriesOf = ({ studyInstanceUid, seriesInstanceUid }: SeriesRef): SeriesRef => ({
@@ -192,5 +171,6 @@ const seriesOf = ({ studyInstanceUid, seriesInstanceUid }: SeriesRef): SeriesRef
   seriesInstanceUid,
 });
 
-const seriesNameOf = ({ tenant, studyInstanceUid, seriesInstanceUid }: InstanceRecord): string =>
+/** Of all archives. */
+export const seriesNameOf = ({ tenant, studyInstanceUid, seriesInstanceUid }: InstanceRecord): string =>
   JSON.stringify([tenant, studyInstanceUid, seriesInstanceUid]);

@@ -10,10 +10,11 @@
  * What was deleted (deletion.ts) is not brought in again by whoever tells of the same bytes once more.
  */
 import { ArchiveError } from '../errors.ts';
-import { deletedAmong, deletedVersions, removeVersion } from './deletion.ts';
+import { deletedAmong, deletedVersions, removeVersion, seriesNameOf } from './deletion.ts';
 import type { Outcome } from './outcome.ts';
 import type { ArchiveIndex } from './ports.ts';
-import { arrivedBefore, type InstanceRecord, type InstanceRef, type SeriesRef } from './records.ts';
+import { arrivedBefore, type InstanceRecord, type InstanceRef } from './records.ts';
+import { inParallel } from './walk.ts';
 
 /** What an instance with this digest would be, beside the current one of the same UIDs. */
 export function decide(
@@ -26,8 +27,6 @@ export function decide(
 
 /** Each round that fails means that somebody else moved on to an earlier arrival: this many are not a race but a broken index. */
 const MAXIMUM_ROUNDS = 1_000;
-/** How many instances that are known already are settled at once. */
-const CONCURRENCY = 16;
 
 /**
  * Puts the instances of packs into the index and recounts their series. Idempotent: to be repeated from the start when it
@@ -45,12 +44,10 @@ export async function indexInstances(
   // Somebody may have deleted them since, or while an earlier call was half-way: of the two at least one sees both.
   for (const record of await deletedAmong(index, records)) await removeVersion(index, record);
 
-  const series = new Map<string, { tenant: string; ref: SeriesRef }>();
-  for (const { tenant, studyInstanceUid, seriesInstanceUid } of records) {
-    const ref = { studyInstanceUid, seriesInstanceUid };
-    series.set(JSON.stringify([tenant, studyInstanceUid, seriesInstanceUid]), { tenant, ref });
-  }
-  await allEnded([...series.values()].map(({ tenant, ref }) => index.recount(tenant, ref)));
+  await inParallel([...Map.groupBy(records, seriesNameOf).values()], async ([first]) => {
+    const { tenant, studyInstanceUid, seriesInstanceUid } = first!;
+    await index.recount(tenant, { studyInstanceUid, seriesInstanceUid });
+  });
   return records.map((record) => (deleted.has(record) ? outcomeOf('duplicate', record) : outcomes.next().value!));
 }
 
@@ -59,15 +56,11 @@ async function bringIn(index: ArchiveIndex, records: readonly InstanceRecord[]):
   const incoming = records.map((record): InstanceRecord => ({ ...record, state: 'current' }));
   const known = await createBesideDeleted(index, incoming);
   const outcomes = incoming.map((record): Outcome => outcomeOf('stored', record));
-  // One iterator for all who take from it.
-  const unsettled = [...incoming.keys()].filter((i) => known[i] !== undefined).values();
-  const settleSome = async (): Promise<void> => {
-    for (const i of unsettled) {
-      const record = incoming[i]!;
-      outcomes[i] = outcomeOf(await settle(index, record, known[i]!), record);
-    }
-  };
-  await allEnded(Array.from({ length: CONCURRENCY }, settleSome));
+  const unsettled = [...incoming.keys()].filter((i) => known[i] !== undefined);
+  await inParallel(unsettled, async (i) => {
+    const record = incoming[i]!;
+    outcomes[i] = outcomeOf(await settle(index, record, known[i]!), record);
+  });
   return outcomes;
 }
 
@@ -96,11 +89,6 @@ async function createBesideDeleted(
   const again = await index.createInstances(incoming);
   // Whoever was added the first time is there now, and is no other.
   return again.map((record, i) => (known[i] === undefined ? undefined : record));
-}
-
-/** Like Promise.all, but rejects only when nothing of it runs on: whoever then tries again is not in its own way. */
-async function allEnded(work: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(work)) if (result.status === 'rejected') throw result.reason;
 }
 
 /** Brings a record in beside the current one of its UIDs, which is `found` as it was seen last. */
@@ -157,9 +145,6 @@ async function tidy(index: ArchiveIndex, record: InstanceRecord): Promise<'store
   }
   return isSame(record, current) ? 'stored' : decide(current, record);
 }
-
-const seriesNameOf = ({ tenant, studyInstanceUid, seriesInstanceUid }: InstanceRecord): string =>
-  JSON.stringify([tenant, studyInstanceUid, seriesInstanceUid]);
 
 const isSame = (a: InstanceRecord, b: InstanceRecord): boolean =>
   a.packId === b.packId && a.offsetBytes === b.offsetBytes;

@@ -2,10 +2,11 @@
  * Undoing deletions whose bytes have not been touched: a tombstone says first that they count again, then they are brought in
  * as if their packs had arrived once more. What ends half-way is finished by doing it again.
  */
-import { inParallel, tombstonesOf } from './deletion.ts';
+import { tombstonesOf } from './deletion.ts';
 import { indexInstances } from './ingest.ts';
 import type { ArchiveIndex } from './ports.ts';
 import type { InstanceRecord, InstanceRef, SeriesRef, StudyRef, Tombstone } from './records.ts';
+import { inParallel } from './walk.ts';
 
 const BATCH = 500;
 

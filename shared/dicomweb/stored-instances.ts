@@ -5,6 +5,7 @@
 import { packKey } from '../archive/keys.ts';
 import type { ArchiveIndex, PackStore } from '../archive/ports.ts';
 import type { InstanceRecord, InstanceRef, SeriesRef } from '../archive/records.ts';
+import { pagesOf } from '../archive/walk.ts';
 import { ArchiveError } from '../errors.ts';
 import { PackBytes } from './pack-bytes.ts';
 import { type AnyRef, unknownReference } from './references.ts';
@@ -30,12 +31,8 @@ const pageSize = 1000;
 export async function listStored(index: ArchiveIndex, tenant: string, ref: AnyRef): Promise<readonly StoredInstance[]> {
   if ('sopInstanceUid' in ref) return [storedInstance(await getCurrent(index, tenant, ref), undefined)];
   const found: StoredInstance[] = [];
-  let after: string | undefined;
-  do {
-    const page = await index.listInstances(tenant, ref, { limit: pageSize, ...(after === undefined ? {} : { after }) });
-    for (const record of page.items) found.push(storedInstance(record, found.at(-1)));
-    after = page.next;
-  } while (after !== undefined);
+  for await (const items of pagesOf((from) => index.listInstances(tenant, ref, { limit: pageSize, ...from })))
+    for (const record of items) found.push(storedInstance(record, found.at(-1)));
   if (found.length === 0) throw unknownReference(ref);
   return found;
 }
