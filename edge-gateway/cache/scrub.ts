@@ -206,9 +206,10 @@ export function startScrub(options: ScrubOptions): Scrub {
     for (const [packId, ref] of suspects) {
       suspects.delete(packId);
       if (looked.size >= MAX_SUSPECTS) looked.clear();
-      looked.set(packId, performance.now());
-      // What is damaged once more is mended once more, at once.
-      if ((await check(ref)) === 'mended') looked.delete(packId);
+      // Noted when it has been read, not before: what goes bad while it is being looked at is looked at once more. And what is damaged
+      // again after it was mended is mended again, at once.
+      const found = await check(ref).finally(() => looked.set(packId, performance.now()));
+      if (found === 'mended') looked.delete(packId);
     }
     if (performance.now() >= mendAtMs) {
       for (const ref of damagedPacks()) if (ref.isMendable) await check(ref);

@@ -201,7 +201,7 @@ describe('what a destination refuses', () => {
     expect(router.report()[0]?.lastError).toMatch(/refused some instances with A700H/);
     router.sealed(pack(1));
     await have(() => a.uids().includes('1.1.2.1'));
-    expect(router.report()[0]).toMatchObject({ waiting: 1 });
+    await expect.poll(() => router.report()[0]).toMatchObject({ waiting: 1 });
     isFull = false;
     await idle(router);
     const uids = a.receiver.received
