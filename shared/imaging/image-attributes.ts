@@ -158,7 +158,7 @@ function wholeNumber(
 }
 
 /** Where an attribute of this frame may stand, nearest first: per-frame group, shared group, the data set itself. */
-function functionalGroups(metadata: DicomJson, frameNumber: number): DicomJson[] {
+export function functionalGroups(metadata: DicomJson, frameNumber: number): DicomJson[] {
   const perFrame = metadata['52009230']?.Value?.[frameNumber - 1];
   const shared = items(metadata['52009229'])[0];
   const found = typeof perFrame === 'object' && perFrame !== null ? [perFrame as DicomJson] : [];
@@ -166,7 +166,7 @@ function functionalGroups(metadata: DicomJson, frameNumber: number): DicomJson[]
 }
 
 /** The first place that has any of the attributes: an item of the macro's sequence, or the data set's top level. */
-function firstWith(groups: readonly DicomJson[], macro: string, tags: readonly string[]): DicomJson {
+export function firstWith(groups: readonly DicomJson[], macro: string, tags: readonly string[]): DicomJson {
   for (const group of groups) {
     for (const place of [items(group[macro])[0], group]) {
       if (place !== undefined && tags.some((tag) => (place[tag]?.Value?.length ?? 0) > 0)) return place;
