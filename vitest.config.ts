@@ -4,6 +4,8 @@ import { defineConfig } from 'vitest/config';
 const apart = ['test/interop/**', 'test/browser/**', 'test/bench/**', 'test/faults/**'];
 /** `shared/` is pure: no disk, no clock, no state. */
 const pure = 'test/shared/**/*.test.ts';
+/** Measures how long an honest peer waits: nothing else may run beside it. */
+const alone = 'test/faults/hostile.test.ts';
 /** Of faults, as somebody asked for by hand: hours are well spent. A short one that hangs has to say so soon. */
 const isLongRun = ['ROUNDS', 'BACKLOG'].some((name) => process.env[`ARCHIPEL_FAULT_${name}`] !== undefined);
 
@@ -47,9 +49,23 @@ export default defineConfig({
         test: {
           name: 'faults',
           include: ['test/faults/**/*.test.ts'],
+          exclude: [alone],
+          testTimeout: isLongRun ? 4 * 3_600_000 : 600_000,
+          hookTimeout: 120_000,
+          // Each has a site of its own, and waits for recoveries half of the time.
+          maxWorkers: isLongRun ? 1 : 2,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'faults-alone',
+          include: [alone],
           testTimeout: isLongRun ? 4 * 3_600_000 : 600_000,
           hookTimeout: 120_000,
           fileParallelism: false,
+          sequence: { groupOrder: 1 },
         },
       },
       {

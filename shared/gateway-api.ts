@@ -29,6 +29,20 @@ export const packId = z
   .string()
   .regex(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/, 'must be a UUIDv7 in lower case');
 
+/** Where the bytes of an instance are and what they are, as both sides keep it. */
+export const instancePlace = z.object({
+  studyInstanceUid: z.string(),
+  seriesInstanceUid: z.string(),
+  sopInstanceUid: z.string(),
+  sopClassUid: z.string(),
+  transferSyntaxUid: z.string(),
+  digest: sha256,
+  packId,
+  offsetBytes: z.int().min(0),
+  lengthBytes: z.int().min(0),
+  dataSetOffsetBytes: z.int().min(0),
+});
+
 export const packRef = z.object({ studyInstanceUid: identifier, seriesInstanceUid: identifier, packId });
 
 /** To be asked for with exactly these headers, and no Authorization of one's own. */

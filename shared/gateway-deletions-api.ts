@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import type { Tombstone } from './archive/records.ts';
-import { packId, sha256 } from './gateway-api.ts';
+import { instancePlace } from './gateway-api.ts';
 
 export const DELETIONS_PATH = '/gateway/deletions';
 export const MAX_DELETIONS_PER_PAGE = 1_000;
@@ -17,17 +17,7 @@ export const deletionsRequest = z.object({
 export type DeletionsRequest = z.infer<typeof deletionsRequest>;
 
 /** A tombstone, without attributes. */
-const deletion = z.object({
-  studyInstanceUid: z.string(),
-  seriesInstanceUid: z.string(),
-  sopInstanceUid: z.string(),
-  sopClassUid: z.string(),
-  transferSyntaxUid: z.string(),
-  digest: sha256,
-  packId,
-  offsetBytes: z.int().min(0),
-  lengthBytes: z.int().min(0),
-  dataSetOffsetBytes: z.int().min(0),
+const deletion = instancePlace.extend({
   state: z.enum(['deleted', 'restored', 'purging', 'purged']),
   /** By the cloud's clock, which also says when packs were archived. */
   deletedAtMs: z.number(),

@@ -9,7 +9,15 @@ import type { DicomJson } from './dicom/dicom-json-model.ts';
 import { combineDateTime, fuzzyNameKey, type MatchKey, matchKey } from './dicom/matching.ts';
 import { isVr } from './dicom/vr.ts';
 import { ArchiveError } from './errors.ts';
-import { identifier, MAX_PACKS_PER_REQUEST, packId, packRef, sha256, signedRequest } from './gateway-api.ts';
+import {
+  identifier,
+  instancePlace,
+  MAX_PACKS_PER_REQUEST,
+  packId,
+  packRef,
+  sha256,
+  signedRequest,
+} from './gateway-api.ts';
 
 export const SEARCH_PATH = '/gateway/search';
 export const HOLDINGS_PATH = '/gateway/holdings';
@@ -85,19 +93,7 @@ export const instancesRequest = z.object({
 });
 export type InstancesRequest = z.infer<typeof instancesRequest>;
 
-const wireInstance = z.object({
-  studyInstanceUid: z.string(),
-  seriesInstanceUid: z.string(),
-  sopInstanceUid: z.string(),
-  sopClassUid: z.string(),
-  transferSyntaxUid: z.string(),
-  digest: sha256,
-  packId,
-  offsetBytes: z.int().min(0),
-  lengthBytes: z.int().min(0),
-  dataSetOffsetBytes: z.int().min(0),
-  attributes,
-});
+const wireInstance = instancePlace.extend({ attributes });
 export type WireInstance = z.infer<typeof wireInstance>;
 
 /** Current instances in the order of ArchiveIndex.listInstances, or the versions of one. */

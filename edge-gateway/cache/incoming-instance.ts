@@ -13,11 +13,17 @@ import {
   toleratedOf,
   trimUid,
 } from '#shared/archive/instance-reader.ts';
-import { type IncomingInstance, type InstanceSink, type Outcome, withTolerated } from '#shared/archive/outcome.ts';
+import {
+  type IncomingInstance,
+  type InstanceSink,
+  type Outcome,
+  refusalOf,
+  withTolerated,
+} from '#shared/archive/outcome.ts';
 import { dosTimeOf, type PackEntry } from '#shared/archive/pack.ts';
 import { type InstanceRecord, type InstanceRef, modalityOf } from '#shared/archive/records.ts';
 import { encodeFileMeta } from '#shared/dicom/part10.ts';
-import { ArchiveError, isArchiveError } from '#shared/errors.ts';
+import { ArchiveError } from '#shared/errors.ts';
 import { ByteCollector } from './byte-collector.ts';
 import { HeldBytes } from './held-bytes.ts';
 import type { Holder } from './memory-budget.ts';
@@ -82,7 +88,7 @@ export class IncomingSink implements InstanceSink, Holder {
       this.#committing = true;
       return await this.#commit();
     } catch (error) {
-      return this.#refuse(error);
+      return refusalOf(error, this.#incoming, this.#parts.log);
     } finally {
       this.#end();
     }
@@ -376,23 +382,5 @@ export class IncomingSink implements InstanceSink, Holder {
     const own = this.#own;
     this.#own = undefined;
     if (own !== undefined) this.#parts.dropped(own.drop());
-  }
-
-  #refuse(error: unknown): Outcome {
-    const { log } = this.#parts;
-    const { transferSyntaxUid } = this.#incoming;
-    const sopInstanceUid = this.#incoming.sopInstanceUid?.slice(0, 64);
-    if (!isArchiveError(error)) {
-      log.error({ err: error, sopInstanceUid }, 'storing an instance failed unexpectedly');
-      return {
-        kind: 'refused',
-        code: 'damaged',
-        reason: 'The gateway failed while storing the instance; its log says more.',
-      };
-    }
-    log.warn({ code: error.code, reason: error.message, sopInstanceUid, transferSyntaxUid }, 'instance refused');
-    const { offendingElements } = error.details;
-    const tags = Array.isArray(offendingElements) ? { offendingElements: offendingElements as readonly number[] } : {};
-    return { kind: 'refused', code: error.code, reason: error.message, ...tags };
   }
 }

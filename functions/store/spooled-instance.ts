@@ -5,10 +5,16 @@
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { type Identity, InstanceReader, identityOf, toleratedOf, trimUid } from '#shared/archive/instance-reader.ts';
-import { type IncomingInstance, type InstanceSink, type Outcome, withTolerated } from '#shared/archive/outcome.ts';
+import {
+  type IncomingInstance,
+  type InstanceSink,
+  type Outcome,
+  refusalOf,
+  withTolerated,
+} from '#shared/archive/outcome.ts';
 import type { InstanceRecord, InstanceRef } from '#shared/archive/records.ts';
 import { encodeFileMeta } from '#shared/dicom/part10.ts';
-import { ArchiveError, isArchiveError } from '#shared/errors.ts';
+import { ArchiveError } from '#shared/errors.ts';
 import type { Logger } from '#shared/log.ts';
 import type { ScratchFiles, ScratchRange } from './scratch.ts';
 
@@ -126,7 +132,7 @@ export class SpooledInstance implements InstanceSink {
       return withTolerated(await placed.outcome, this.#tolerated);
     } catch (error) {
       this.#range?.release();
-      return this.#refuse(error);
+      return refusalOf(error, this.#incoming, this.#ground.log);
     } finally {
       this.#end();
     }
@@ -260,21 +266,6 @@ export class SpooledInstance implements InstanceSink {
     this.#reader = new InstanceReader();
     this.#ground.headers.change(this.#headerBytes, 0);
     this.#headerBytes = 0;
-  }
-
-  #refuse(error: unknown): Outcome {
-    const { log } = this.#ground;
-    const { transferSyntaxUid } = this.#incoming;
-    const sopInstanceUid = this.#incoming.sopInstanceUid?.slice(0, 64);
-    if (!isArchiveError(error)) {
-      log.error({ err: error, sopInstanceUid }, 'storing an instance failed unexpectedly');
-      const reason = 'The archive failed while storing the instance; its log says more.';
-      return { kind: 'refused', code: 'damaged', reason };
-    }
-    log.warn({ code: error.code, reason: error.message, sopInstanceUid, transferSyntaxUid }, 'instance refused');
-    const { offendingElements } = error.details;
-    const tags = Array.isArray(offendingElements) ? { offendingElements: offendingElements as readonly number[] } : {};
-    return { kind: 'refused', code: error.code, reason: error.message, ...tags };
   }
 }
 

@@ -2,7 +2,8 @@
  * What became of one instance that somebody wants stored, and the door through which its bytes come in, whether by
  * C-STORE or STOW-RS. Refusing one of many is an Outcome, not an exception.
  */
-import type { ErrorCode } from '../errors.ts';
+import { type ErrorCode, isArchiveError } from '../errors.ts';
+import type { Logger } from '../log.ts';
 import type { InstanceRef } from './records.ts';
 
 interface Kept {
@@ -43,6 +44,21 @@ export interface IncomingInstance {
   readonly priority?: 'high' | 'medium' | 'low';
   /** The study it must be of, where the sender stored into one (STOW-RS): of another it is refused, `identity-mismatch`. */
   readonly studyInstanceUid?: string;
+}
+
+/** The refusal that an error while storing comes to, and its line in the log. What is no ArchiveError is a bug, and nobody else's matter. */
+export function refusalOf(error: unknown, incoming: IncomingInstance, log: Logger): Outcome {
+  const { transferSyntaxUid } = incoming;
+  const sopInstanceUid = incoming.sopInstanceUid?.slice(0, 64);
+  if (!isArchiveError(error)) {
+    log.error({ err: error, sopInstanceUid }, 'storing an instance failed unexpectedly');
+    const reason = 'The archive failed while storing the instance; its log says more.';
+    return { kind: 'refused', code: 'damaged', reason };
+  }
+  log.warn({ code: error.code, reason: error.message, sopInstanceUid, transferSyntaxUid }, 'instance refused');
+  const { offendingElements } = error.details;
+  const tags = Array.isArray(offendingElements) ? { offendingElements: offendingElements as readonly number[] } : {};
+  return { kind: 'refused', code: error.code, reason: error.message, ...tags };
 }
 
 /** One instance on its way in. Exactly one of `commit` and `abort` ends it. */

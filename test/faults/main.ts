@@ -8,7 +8,7 @@ const { values } = parseArgs({ options: { rounds: { type: 'string' }, seed: { ty
 const environment = { ...process.env };
 if (values.rounds !== undefined) environment.ARCHIPEL_FAULT_ROUNDS = values.rounds;
 if (values.seed !== undefined) environment.ARCHIPEL_FAULT_SEED = values.seed;
-const child = spawn('vitest', ['run', '--project', 'faults'], {
+const child = spawn('vitest', ['run', '--project', 'faults', '--project', 'faults-alone'], {
   stdio: 'inherit',
   env: environment,
   shell: process.platform === 'win32',
