@@ -6,8 +6,9 @@
 import type { Element } from '../dicom/data-set.ts';
 import { dicomJsonText, toDicomJson } from '../dicom/dicom-json.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
-import { type FrameTable, locateFrames } from '../dicom/frame-ranges.ts';
+import { type FrameLocation, type FrameTable, locateFrames } from '../dicom/frame-ranges.ts';
 import { type ByteRangeLike, type Header, readHeaderRanged } from '../dicom/part10.ts';
+import { MAIN_HEADER_BYTES, resolutionPrefixes } from '../dicom/resolution-prefixes.ts';
 import { tagKey } from '../dicom/tags.ts';
 import { ArchiveError, isArchiveError } from '../errors.ts';
 import { InstanceReader, identityOf } from './instance-reader.ts';
@@ -18,6 +19,11 @@ import type { InstanceRecord } from './records.ts';
 
 /** What an index record tells of an instance's place and bytes. */
 export type EntryRecord = Omit<InstanceRecord, 'attributes' | 'state'>;
+
+/** A shorter frame is read whole: it takes as many requests, and hardly longer. */
+const LONG_FRAME_BYTES = 32 * 1024;
+const MOST_FRAMES_LOOKED_AT = 512;
+const LOOKS_AT_ONCE = 8;
 
 type RangeReader = (range: ByteRangeLike) => Promise<Uint8Array>;
 
@@ -98,11 +104,35 @@ function damaged({ packId, offsetBytes }: EntryRecord, cause?: unknown): Archive
 /** Pixels that cannot be found (a sloppy object) make no frames, but do not keep the instance out of the archive. */
 async function framesOf(header: Header, lengthBytes: number, read: RangeReader): Promise<FrameTable> {
   try {
-    return (await locateFrames(header, lengthBytes, read)).table;
+    const { table } = await locateFrames(header, lengthBytes, read);
+    return header.transferSyntax.codec === 'htj2k' ? await withPrefixes(table, read) : table;
   } catch (error) {
     if (isArchiveError(error, 'bad-dicom') || isArchiveError(error, 'limit-exceeded')) return { kind: 'none' };
     throw error;
   }
+}
+
+/**
+ * With the lengths of the lower resolutions of those frames that say them. Looks at the beginning of each, and only of what is worth it: of
+ * long frames, and of so many that a pack which must be read for that alone is soon read.
+ */
+async function withPrefixes(table: FrameTable, read: RangeReader): Promise<FrameTable> {
+  if (table.kind !== 'encapsulated') return table;
+  const frames: FrameLocation[] = [...table.frames];
+  const worthIt = [...frames.keys()]
+    .filter((i) => frames[i]!.fragments === 1 && frames[i]!.lengthBytes >= LONG_FRAME_BYTES)
+    .slice(0, MOST_FRAMES_LOOKED_AT)
+    .values();
+  const lookAtSome = async (): Promise<void> => {
+    for (const i of worthIt) {
+      const { offsetBytes, lengthBytes } = frames[i]!;
+      const head = await read({ offsetBytes, lengthBytes: MAIN_HEADER_BYTES });
+      const prefixes = resolutionPrefixes(head, lengthBytes);
+      if (prefixes !== undefined) frames[i] = { ...frames[i]!, prefixes };
+    }
+  };
+  await Promise.all(Array.from({ length: LOOKS_AT_ONCE }, lookAtSome));
+  return { kind: 'encapsulated', frames };
 }
 
 function metadataOf({ dataSet, pixelData }: Header): { metadata: DicomJson; bulk: Record<string, BulkLocation> } {

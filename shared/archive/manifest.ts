@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { constants, zstdCompress, zstdDecompress } from 'node:zlib';
 import type { Vr } from '../dicom/data-set.ts';
-import type { FrameTable } from '../dicom/frame-ranges.ts';
+import type { FrameLocation, FrameTable } from '../dicom/frame-ranges.ts';
 import { ArchiveError } from '../errors.ts';
 import { manifestKey } from './keys.ts';
 import type { PackStore } from './ports.ts';
@@ -119,30 +119,40 @@ export async function decodeManifest(bytes: Uint8Array): Promise<Manifest> {
 type PackLine = Omit<Manifest, 'entries'> & { readonly format: number; readonly entries: number };
 type LocatorLine = Omit<ManifestEntry, 'frames' | 'metadata'> & { readonly frames: PackedFrames };
 
-/** Thousands of frames as one flat list of numbers: offset from the end of the one before, length, fragments. */
+/**
+ * Thousands of frames as one flat list of numbers: offset from the end of the one before, length, fragments. Beside it, where any
+ * frame has them, their prefixes, by the frame's place in the list: who does not know of them reads every frame whole.
+ */
 type PackedFrames =
   | Exclude<FrameTable, { kind: 'encapsulated' }>
-  | { readonly kind: 'encapsulated'; readonly numbers: readonly number[] };
+  | {
+      readonly kind: 'encapsulated';
+      readonly numbers: readonly number[];
+      readonly prefixes?: Readonly<Record<string, readonly number[]>>;
+    };
 
 function packFrames(table: FrameTable): PackedFrames {
   if (table.kind !== 'encapsulated') return table;
   const numbers: number[] = [];
+  const prefixes: Record<string, readonly number[]> = {};
   let end = 0;
-  for (const { offsetBytes, lengthBytes, fragments } of table.frames) {
-    numbers.push(offsetBytes - end, lengthBytes, fragments);
-    end = offsetBytes + lengthBytes;
+  for (const [i, frame] of table.frames.entries()) {
+    numbers.push(frame.offsetBytes - end, frame.lengthBytes, frame.fragments);
+    end = frame.offsetBytes + frame.lengthBytes;
+    if (frame.prefixes !== undefined) prefixes[i] = frame.prefixes;
   }
-  return { kind: 'encapsulated', numbers };
+  return { kind: 'encapsulated', numbers, ...(Object.keys(prefixes).length > 0 && { prefixes }) };
 }
 
 function unpackFrames(packed: PackedFrames): FrameTable {
   if (packed.kind !== 'encapsulated') return packed;
-  const frames: { offsetBytes: number; lengthBytes: number; fragments: number }[] = [];
+  const frames: FrameLocation[] = [];
   let end = 0;
   for (let i = 0; i + 2 < packed.numbers.length; i += 3) {
     const offsetBytes = end + packed.numbers[i]!;
     const lengthBytes = packed.numbers[i + 1]!;
-    frames.push({ offsetBytes, lengthBytes, fragments: packed.numbers[i + 2]! });
+    const prefixes = packed.prefixes?.[i / 3];
+    frames.push({ offsetBytes, lengthBytes, fragments: packed.numbers[i + 2]!, ...(prefixes && { prefixes }) });
     end = offsetBytes + lengthBytes;
   }
   return { kind: 'encapsulated', frames };

@@ -23,6 +23,8 @@ export interface FrameLocation {
    * fragment's last byte; `joinFragments` takes out the item headers.
    */
   readonly fragments: number;
+  /** Where known: in how many of its bytes the frame's lower resolutions are, the lowest first (resolution-prefixes.ts). */
+  readonly prefixes?: readonly number[];
 }
 
 export type FrameTable =
@@ -60,8 +62,7 @@ export function frameRange(table: FrameTable, frameNumber: number): FrameLocatio
     throw new ArchiveError('not-found', `There is no frame ${frameNumber}: the instance has ${count}`, { count });
   }
   if (table.kind === 'encapsulated') {
-    const { offsetBytes, lengthBytes, fragments } = table.frames[frameNumber - 1]!;
-    return { offsetBytes, lengthBytes, fragments, bitOffset: 0 };
+    return { ...table.frames[frameNumber - 1]!, bitOffset: 0 };
   }
   const startBit = (frameNumber - 1) * table.frameBits;
   const startByte = Math.floor(startBit / 8);

@@ -7,6 +7,7 @@ import { manifestKey } from '#shared/archive/keys.ts';
 import { decodeManifest, type Manifest } from '#shared/archive/manifest.ts';
 import { inspectEntry } from '#shared/archive/manifest-entry.ts';
 import type { InstanceRecord } from '#shared/archive/records.ts';
+import { codestreamOf } from '#test/shared/dicomweb/made-codestreams.ts';
 import { type ArchiveFixture, makeArchive } from '#test/support/archive-fixture.ts';
 import { freshUid, makeInstance } from '#test/support/dicom-factory.ts';
 
@@ -35,16 +36,32 @@ const made = [
 /** Ends in the middle of its pixels. */
 const cut = makeInstance({ ...series });
 
+const side = 400;
+const grain = Uint16Array.from({ length: side * side }, (_, i) => (Math.imul(i, 2654435761) >>> 20) & 0xfff);
+const htj2k = await codestreamOf(
+  new Uint8Array(grain.buffer),
+  { rows: side, columns: side, bitsStored: 12 },
+  '1.2.840.10008.1.2.4.202',
+);
+const progressive = makeInstance({
+  ...series,
+  transferSyntaxUid: '1.2.840.10008.1.2.4.202',
+  rows: side,
+  columns: side,
+  frames: 2,
+  pixels: [htj2k, Buffer.alloc(40_000, htj2k.subarray(0, 100))],
+});
+
 describe('an entry by itself', () => {
   let fixture: ArchiveFixture;
   let manifest: Manifest;
   const records: InstanceRecord[] = [];
 
   beforeAll(async () => {
-    fixture = await makeArchive([...made.map(({ file }) => file), cut.file.subarray(0, -11)]);
+    fixture = await makeArchive([...made.map(({ file }) => file), cut.file.subarray(0, -11), progressive.file]);
     const { index, packs } = fixture.archive;
     manifest = await decodeManifest(await packs.read(manifestKey(fixture.tenant, fixture.packs[0]!)));
-    for (const { ref } of [...made, cut]) {
+    for (const { ref } of [...made, cut, progressive]) {
       const record = await index.getInstance(fixture.tenant, ref);
       if (record !== undefined) records.push(record);
     }
@@ -52,11 +69,20 @@ describe('an entry by itself', () => {
   afterAll(() => fixture?.close());
 
   it('equals the one in the manifest of its pack', async () => {
-    expect(records.length).toBe(made.length + 1);
+    expect(records.length).toBe(made.length + 2);
     for (const record of records) {
       const entry = manifest.entries.find(({ offsetBytes }) => offsetBytes === record.offsetBytes);
       expect(await inspectEntry(fixture.archive.packs, record), record.transferSyntaxUid).toEqual(entry);
     }
+  });
+
+  it('says where the resolutions of an HTJ2K frame end, and nothing of a frame that is damaged', async () => {
+    const { frames } = await inspectEntry(fixture.archive.packs, records.at(-1)!);
+    if (frames.kind !== 'encapsulated') throw new Error('frames were not found');
+    const [first, second] = frames.frames;
+    expect(first?.prefixes?.length).toBe(5);
+    for (const end of first?.prefixes ?? []) expect([htj2k[end], htj2k[end + 1]]).toEqual([0xff, 0x90]);
+    expect(second).not.toHaveProperty('prefixes');
   });
 
   it('reads the header and skips what is long', async () => {

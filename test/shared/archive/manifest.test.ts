@@ -3,7 +3,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { promisify } from 'node:util';
-import { zstdCompress } from 'node:zlib';
+import { zstdCompress, zstdDecompress } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -13,6 +13,7 @@ import {
   type Manifest,
   type ManifestEntry,
 } from '#shared/archive/manifest.ts';
+import type { FrameLocation } from '#shared/dicom/frame-ranges.ts';
 
 const entry = (i: number, change: Partial<ManifestEntry> = {}): ManifestEntry => ({
   sopInstanceUid: `1.2.3.${i}`,
@@ -50,6 +51,7 @@ describe('a manifest', () => {
       { offsetBytes: 1000, lengthBytes: 50, fragments: 1 },
       { offsetBytes: 1058, lengthBytes: 2000, fragments: 3 },
       { offsetBytes: 900, lengthBytes: 8, fragments: 1 },
+      { offsetBytes: 5000, lengthBytes: 90_000, fragments: 1, prefixes: [300, 2_000, 20_000] },
     ];
     const whole = manifest([
       entry(0),
@@ -59,6 +61,19 @@ describe('a manifest', () => {
     ]);
     expect(await decodeManifest(await encodeManifest(whole))).toEqual(whole);
     expect(await decodeManifest(await encodeManifest(manifest([])))).toEqual(manifest([]));
+  });
+
+  it('names the prefixes of frames beside what readers that do not know them read', async () => {
+    const frame = { offsetBytes: 1000, lengthBytes: 90_000, fragments: 1 };
+    const bytesOf = (frames: FrameLocation[]): Promise<Uint8Array> =>
+      encodeManifest(manifest([entry(0, { frames: { kind: 'encapsulated', frames } })]));
+    const locatorsOf = async (frames: FrameLocation[]): Promise<Record<string, unknown>> =>
+      JSON.parse((await promisify(zstdDecompress)(await bytesOf(frames))).toString('utf8').split('\n')[1] ?? '');
+    const numbers = [1000, 90_000, 1, 0, 90_000, 1];
+    const next = { ...frame, offsetBytes: 91_000 };
+    expect((await locatorsOf([frame, next])).frames).toEqual({ kind: 'encapsulated', numbers });
+    const known = await locatorsOf([frame, { ...next, prefixes: [300, 2_000] }]);
+    expect(known.frames).toEqual({ kind: 'encapsulated', numbers, prefixes: { 1: [300, 2_000] } });
   });
 
   it('keeps any frame table and any text', async () => {
