@@ -49,6 +49,7 @@ export type BulkReader = (uri: string) => Uint8Array | undefined;
 
 const PIXEL_DATA = '7FE00010';
 const LUT_DATA = '00283006';
+const OVERLAY_DATA = /^60[01][02468ACE]3000$/;
 const PALETTE_DATA = ['00281201', '00281202', '00281203', '00281221', '00281222', '00281223'];
 
 /**
@@ -105,7 +106,7 @@ export function imageAttributesOf(metadata: DicomJson, frameNumber: number, bulk
   };
 }
 
-/** The BulkDataURIs of the LUT and palette data that `imageAttributesOf` will ask for; usually none. */
+/** The BulkDataURIs of the LUTs, palettes and overlays that `imageAttributesOf` and `overlaysOf` will ask for; usually none. */
 export function bulkNeededForRendering(metadata: DicomJson): string[] {
   const uris = new Set<string>();
   const note = (element: JsonElement | undefined) => {
@@ -117,6 +118,7 @@ export function bulkNeededForRendering(metadata: DicomJson): string[] {
     }
   };
   for (const tag of PALETTE_DATA) note(metadata[tag]);
+  for (const tag of Object.keys(metadata)) if (OVERLAY_DATA.test(tag)) note(metadata[tag]);
   noteTables(metadata);
   for (const group of [...items(metadata['52009229']), ...items(metadata['52009230'])]) {
     for (const macro of ['00289145', '00289132']) for (const item of items(group[macro])) noteTables(item);

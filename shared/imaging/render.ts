@@ -1,15 +1,21 @@
 /**
- * One frame to one picture: decode, grayscale pipeline or colour, viewport, annotation, encode (PS3.18 §8.3.5, §8.7.6).
+ * One frame to one picture (PS3.18 §8.3.5, §8.7.6), in this order: decode; modality, VOI and presentation LUT, or colour; shutter,
+ * overlays and segments; presentation state and viewport; annotation; encode. Each step is a file of its own, and this one is their order.
  * Pure of archive and network. Doing it off the main thread is render-pool.ts.
  */
 import { ArchiveError } from '../errors.ts';
 import { type Annotation, annotate } from './annotation.ts';
-import { decodeFrame, memoryNeededBytes } from './codecs.ts';
+import { decodeFrame, isLossyFrame, memoryNeededBytes } from './codecs.ts';
 import { renderColor } from './color.ts';
+import type { DecodedFrame, PixelValues } from './decoded-frame.ts';
 import { type ColorProfile, encodePicture, type RenderedMediaType } from './encode.ts';
 import type { ImageAttributes, Window } from './image-attributes.ts';
 import { renderGray } from './lut.ts';
+import { drawOverlays, type OverlayPlane } from './overlay.ts';
+import { type Presentation, presentingNeedsBytes, presentPicture } from './presentation.ts';
 import { fitViewport, type Picture, type Viewport } from './resample.ts';
+import { overlayNeedsBytes, overlaySegments, type SegmentOverlay } from './segmentation-overlay.ts';
+import { applyShutter, type Shutter } from './shutter.ts';
 
 export interface RenderRequest {
   /** The bytes of one frame, its fragments joined. */
@@ -20,7 +26,15 @@ export interface RenderRequest {
   readonly bitOffset?: number;
   /** Instead of the frame's own; no meaning for colour. */
   readonly window?: Window;
+  /** What hides parts of the image: its own, or that of a presentation state. */
+  readonly shutter?: Shutter;
+  /** Drawn over the image and its shutter, in white: its own. */
+  readonly overlays?: readonly OverlayPlane[];
   readonly viewport?: Viewport;
+  /** Segments to lay over the image. */
+  readonly segments?: SegmentOverlay;
+  /** What a presentation state makes of the image; its tables are in the attributes. */
+  readonly presentation?: Presentation;
   /** Of a JPEG: 1 to 100, 90 when not given. */
   readonly quality?: number;
   readonly mediaType: RenderedMediaType;
@@ -40,7 +54,7 @@ export async function renderFrame(request: RenderRequest): Promise<Uint8Array<Ar
 
 /** Upper estimate of what the whole way takes: decoding and drawing the frame, then scaling it, and what is done with the result. */
 export function renderingNeedsBytes(request: RenderRequest): number {
-  const { attributes, transferSyntaxUid, viewport, annotation, profile, mediaType } = request;
+  const { attributes, transferSyntaxUid, viewport, annotation, profile, mediaType, overlays = [] } = request;
   const { rows, columns, samplesPerPixel, photometricInterpretation } = attributes;
   const channels = samplesPerPixel === 1 && photometricInterpretation !== 'PALETTE COLOR' ? 1 : 3;
   const source = viewport?.source ?? { width: columns, height: rows };
@@ -51,27 +65,59 @@ export function renderingNeedsBytes(request: RenderRequest): number {
   // The first pass of scaling is in floating point, as wide as the source and as high as the result.
   const scaling = viewport === undefined ? 0 : across * down * scale * channels * 4 + pixels * channels;
   const copies = (annotation === undefined ? 0 : 1) + (mediaType === 'image/gif' ? 3 : 0);
+  const decoding = memoryNeededBytes(attributes, transferSyntaxUid);
+  // One is drawn at a time: its bits and its outline.
+  const largest = overlays.reduce((most, overlay) => Math.max(most, overlay.rows * overlay.columns), 0);
+  const isEmbedded = overlays.some(({ source }) => source.kind === 'embedded');
   return (
-    memoryNeededBytes(attributes, transferSyntaxUid) +
+    decoding +
+    (isEmbedded ? decoding : 0) +
+    2 * largest +
     scaling +
     pixels * channels * copies +
+    (request.segments === undefined ? 0 : overlayNeedsBytes(request.segments) + rows * columns * 7) +
+    (request.presentation === undefined ? 0 : presentingNeedsBytes(request.presentation, viewport)) +
     (profile === undefined ? 0 : pixels * 3 * 4)
   );
 }
 
-/** The picture before it is encoded. Errors as for renderFrame. */
-export async function renderPicture(
-  request: Pick<RenderRequest, 'frame' | 'transferSyntaxUid' | 'attributes' | 'bitOffset' | 'window' | 'viewport'>,
-): Promise<Picture> {
-  const { frame, transferSyntaxUid, attributes, bitOffset, window, viewport } = request;
+/** What of a request makes the picture, before annotation and encoding. */
+export type PictureRequest = Omit<RenderRequest, 'mediaType' | 'quality' | 'annotation' | 'profile'>;
+
+/** The picture before it is annotated and encoded. Errors as for renderFrame. */
+export async function renderPicture(request: PictureRequest): Promise<Picture> {
+  const { attributes, window, shutter, overlays = [], segments, presentation, viewport } = request;
   if (window !== undefined) checkWindow(window);
-  const decoded = await decodeFrame(frame, transferSyntaxUid, attributes, bitOffset === undefined ? {} : { bitOffset });
+  const decoded = await decodeFrame(request.frame, request.transferSyntaxUid, attributes, layoutOf(request));
+  const picture = pictureOf(decoded, attributes, window);
+  if (shutter !== undefined) applyShutter(picture, shutter, attributes);
+  if (overlays.length > 0) drawOverlays(picture, overlays, attributes, await embeddedCells(request));
+  const image = segments === undefined ? picture : await overlaySegments(picture, segments);
+  if (presentation !== undefined) return presentPicture(image, presentation, viewport);
+  return viewport === undefined ? image : fitViewport(image, viewport);
+}
+
+const layoutOf = ({ bitOffset }: PictureRequest) => (bitOffset === undefined ? {} : { bitOffset });
+
+/** Stored values to what is seen of them: gray through its LUTs, or colour. The picture's memory is its own. */
+function pictureOf(decoded: DecodedFrame, attributes: ImageAttributes, window: Window | undefined): Picture {
   const size = { width: decoded.columns, height: decoded.rows };
-  const picture: Picture =
-    decoded.meaning === 'GRAY'
-      ? { ...size, channels: 1, pixels: renderGray(decoded, attributes, window).pixels }
-      : { ...size, channels: 3, pixels: renderColor(decoded, attributes.palette) };
-  return viewport === undefined ? picture : fitViewport(picture, viewport);
+  return decoded.meaning === 'GRAY'
+    ? { ...size, channels: 1, pixels: renderGray(decoded, attributes, window).pixels }
+    : { ...size, channels: 3, pixels: renderColor(decoded, attributes.palette) };
+}
+
+/**
+ * The cells with the bits that decoding takes off, where an overlay lies in those: decoded once more, as if every bit were of the
+ * value, whatever the transfer syntax. Lossy compression leaves nothing of single bits.
+ */
+async function embeddedCells(request: PictureRequest): Promise<PixelValues | undefined> {
+  const { frame, transferSyntaxUid, attributes, overlays = [] } = request;
+  const { bitsAllocated } = attributes;
+  const isEmbedded = overlays.some(({ source }) => source.kind === 'embedded');
+  if (!isEmbedded || isLossyFrame(frame, transferSyntaxUid)) return undefined;
+  const whole = { ...attributes, bitsStored: bitsAllocated, highBit: bitsAllocated - 1, signed: false };
+  return (await decodeFrame(frame, transferSyntaxUid, whole, layoutOf(request))).values;
 }
 
 /** PS3.3 §C.11.2.1.2: Window Width is at least 1 for LINEAR, and greater than 0 for the others. */
