@@ -16,6 +16,7 @@ const entries: Readonly<Record<string, string>> = {
   'file-hash-worker': 'edge-gateway/cache/file-hash-worker.ts',
   'manifest-worker': 'edge-gateway/cache/manifest-worker.ts',
   'render-worker': 'shared/imaging/render-worker.ts',
+  'volume-worker': 'shared/imaging/volume-worker.ts',
 };
 
 const packages = ['sharp', '@cornerstonejs/*'];

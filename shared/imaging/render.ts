@@ -121,7 +121,7 @@ async function embeddedCells(request: PictureRequest): Promise<PixelValues | und
 }
 
 /** PS3.3 §C.11.2.1.2: Window Width is at least 1 for LINEAR, and greater than 0 for the others. */
-function checkWindow({ center, width, function: voiFunction }: Window): void {
+export function checkWindow({ center, width, function: voiFunction }: Window): void {
   if (!['LINEAR', 'LINEAR_EXACT', 'SIGMOID'].includes(voiFunction)) {
     throw new ArchiveError('bad-request', 'A window function is LINEAR, LINEAR_EXACT or SIGMOID');
   }
