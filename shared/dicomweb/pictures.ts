@@ -10,8 +10,16 @@ import type { DicomJson, JsonElement } from '../dicom/dicom-json-model.ts';
 import { ArchiveError } from '../errors.ts';
 import type { ColorProfile, RenderedMediaType } from '../imaging/encode.ts';
 import { animatedGif } from '../imaging/gif.ts';
-import { bulkNeededForRendering, imageAttributesOf, items, numbers } from '../imaging/image-attributes.ts';
+import {
+  type BulkReader,
+  bulkNeededForRendering,
+  imageAttributesOf,
+  items,
+  numbers,
+} from '../imaging/image-attributes.ts';
+import { overlaysOf } from '../imaging/overlay.ts';
 import type { RenderRequest } from '../imaging/render.ts';
+import { shutterOf } from '../imaging/shutter.ts';
 import { annotationOf } from './annotation-text.ts';
 import { bulkPathOf, readBulk } from './bulkdata.ts';
 import type { ByteBudget } from './byte-budget.ts';
@@ -51,6 +59,8 @@ export interface Pictures {
 const renderedAhead = 2;
 /** Of an animation that no viewport was asked for: beyond it a cine is hundreds of megabytes. */
 const animationPixels = 1024;
+/** Of a LUT or of all frames of an overlay. */
+const longestBulkBytes = 64 * 1024 * 1024;
 /** Where the instance does not say how fast it runs. */
 const defaultFrameTimeMs = 100;
 
@@ -65,8 +75,12 @@ export async function openPictures(
   const metadata = parseMetadata(entry);
   const bulk = new Map<string, Uint8Array>();
   for (const uri of bulkNeededForRendering(metadata)) {
-    bulk.set(uri, await readBulk(archive.packs, record, entry, bulkPathOf(uri)));
+    const path = bulkPathOf(uri);
+    // An overlay without its data is left out with a warning; a LUT or palette as long as this is none.
+    if ((entry.bulk[path]?.lengthBytes ?? 0) > longestBulkBytes) continue;
+    bulk.set(uri, await readBulk(archive.packs, record, entry, path));
   }
+  const drawn = (frameNumber: number) => drawnOver(metadata, frameNumber, (uri) => bulk.get(uri));
   const profile = parameters.profile && {
     ...(await ownProfile(archive.packs, record, entry, metadata)),
     ...(parameters.profile !== 'yes' && { space: parameters.profile }),
@@ -83,6 +97,7 @@ export async function openPictures(
   ): Promise<Uint8Array> => {
     const attributes = imageAttributesOf(metadata, frameNumber, (uri) => bulk.get(uri));
     const text = annotation(frameNumber);
+    const { overlays, shutter } = drawn(frameNumber);
     return frameBudget.hold(frames.heldBytesOf(frameNumber), async () =>
       render({
         frame: await frames.readOne(frameNumber),
@@ -90,6 +105,8 @@ export async function openPictures(
         attributes,
         mediaType,
         ...(window && { window }),
+        ...(shutter && { shutter }),
+        ...(overlays.length > 0 && { overlays }),
         ...(viewport && { viewport: viewportFor(viewport, attributes) }),
         ...(quality && { quality }),
         ...(text && { annotation: { topLeft: text.topLeft, bottomLeft: text.bottomLeft } }),
@@ -114,6 +131,7 @@ export async function openPictures(
     },
     warningsFor: (mediaType) => [
       ...parameters.warnings,
+      ...drawn(1).warnings,
       ...(quality !== undefined && mediaType !== 'image/jpeg' ? ['The quality parameter is for JPEG alone.'] : []),
       ...(profile && mediaType === 'image/gif' ? ['The iccprofile parameter is not supported for GIF.'] : []),
       ...(window && isColor(metadata) ? ['The window parameter has no meaning for colour and was ignored.'] : []),
@@ -121,6 +139,18 @@ export async function openPictures(
         ? ['The annotation holds characters that cannot be drawn here; each is shown as an empty box.']
         : []),
     ],
+  };
+}
+
+/** What hides parts of a frame and what is drawn over it, as the image itself says; an overlay that serves as shutter is not drawn. */
+function drawnOver(metadata: DicomJson, frameNumber: number, bulk: BulkReader) {
+  const { overlays, warnings } = overlaysOf(metadata, frameNumber, bulk);
+  const size = { rows: numbers(metadata['00280010'])[0] ?? 0, columns: numbers(metadata['00280011'])[0] ?? 0 };
+  const hidden = shutterOf(metadata, size, overlays);
+  return {
+    shutter: hidden.shutter,
+    overlays: overlays.filter((overlay) => overlay !== hidden.shutter?.bitmap),
+    warnings: [...warnings, ...hidden.warnings],
   };
 }
 
