@@ -112,11 +112,19 @@ export function resize<Samples extends Uint8Array | Uint16Array>(
   const total = down.total * across.total;
   for (let row = 0; row < height; row++) {
     const line = across.mix(down.mix(row));
-    // No display value is negative, nor is a mix of some: what is stored after adding a half is rounded.
-    for (let i = 0; i < line.length; i++) line[i] = line[i]! / total + 0.5;
-    scaled.set(line, row * line.length);
+    if (scaled instanceof Uint8Array) storeBytes(line, total, scaled, row * line.length);
+    else storeWords(line, total, scaled, row * line.length);
   }
   return { width, height, channels, pixels: scaled };
+}
+
+// One to a kind of array. No display value is negative, nor is a mix of some: what is cut off after adding a half is rounded.
+function storeBytes(line: Float64Array, total: number, pixels: Uint8Array, at: number): void {
+  for (let i = 0, to = at; i < line.length; i++, to++) pixels[to] = line[i]! / total + 0.5;
+}
+
+function storeWords(line: Float64Array, total: number, pixels: Uint16Array, at: number): void {
+  for (let i = 0, to = at; i < line.length; i++, to++) pixels[to] = line[i]! / total + 0.5;
 }
 
 const sizeOf = ({ width, height }: Size): Size => ({ width, height });
@@ -242,40 +250,39 @@ function rowMixer(pixels: Uint8Array | Uint16Array, length: number, way: Way): M
 function averagedRows(pixels: Uint8Array | Uint16Array, length: number, average: Average): Mixer<number> {
   const { first, last, head, tail, full, total } = average;
   const line = new Float64Array(length);
-  const deep = pixels instanceof Uint16Array ? new Float64Array(length) : undefined;
-  const add = (row: number, weight: number): void => {
-    const at = row * length;
-    if (deep === undefined) addRow(line, pixels as Uint8Array, at, weight);
-    else {
-      deep.set(pixels.subarray(at, at + length));
-      addDeepRow(line, deep, weight);
-    }
-  };
+  const deep = new Float64Array(pixels instanceof Uint16Array ? length : 0);
   const mix = (row: number): Float64Array => {
     line.fill(0);
+    const begin = first[row]!;
     const end = last[row]!;
-    add(first[row]!, head[row]!);
-    let between = first[row]! + 1;
-    if (deep === undefined) {
-      for (; between + 4 <= end; between += 4) addFourRows(line, pixels as Uint8Array, between * length, full);
+    const weightOf = (at: number): number =>
+      at === begin ? head[row]! : at < end ? full : at === end ? tail[row]! : 0;
+    if (pixels instanceof Uint16Array) {
+      for (let at = begin; at <= end; at++) {
+        deep.set(pixels.subarray(at * length, (at + 1) * length));
+        addDeepRow(line, deep, weightOf(at));
+      }
+      return line;
     }
-    for (; between < end; between++) add(between, full);
-    if (tail[row] !== 0) add(end, tail[row]!);
+    for (let at = begin; at <= end; at += 4) {
+      // What lies behind the last counts nothing: any row will do.
+      const startOf = (other: number): number => Math.min(other, end) * length;
+      const weights = [weightOf(at), weightOf(at + 1), weightOf(at + 2), weightOf(at + 3)] as const;
+      addFourRows(line, pixels, [startOf(at), startOf(at + 1), startOf(at + 2), startOf(at + 3)], weights);
+    }
     return line;
   };
   return { mix, total };
 }
 
-// The loops over all of a large picture: one to a kind of array, or they run at a quarter.
-function addRow(line: Float64Array, pixels: Uint8Array, at: number, weight: number): void {
-  for (let i = 0, from = at; i < line.length; i++, from++) line[i] = line[i]! + weight * pixels[from]!;
-}
+type Four = readonly [number, number, number, number];
 
-/** Four at a time: what costs is to go through the sums. */
-function addFourRows(line: Float64Array, pixels: Uint8Array, at: number, weight: number): void {
-  const { length } = line;
-  for (let i = 0, a = at, b = at + length, c = b + length, d = c + length; i < length; i++, a++, b++, c++, d++) {
-    line[i] = line[i]! + weight * (pixels[a]! + pixels[b]! + pixels[c]! + pixels[d]!);
+/** The loop over all of a large picture, for one kind of array: for several it would run at a quarter. Four rows at a time take half. */
+function addFourRows(line: Float64Array, pixels: Uint8Array, starts: Four, weights: Four): void {
+  let [a, b, c, d] = starts;
+  const [ofA, ofB, ofC, ofD] = weights;
+  for (let i = 0; i < line.length; i++) {
+    line[i] = line[i]! + ofA * pixels[a++]! + ofB * pixels[b++]! + ofC * pixels[c++]! + ofD * pixels[d++]!;
   }
 }
 
@@ -306,7 +313,11 @@ function curvedRows(pixels: Uint8Array | Uint16Array, length: number, { taps, we
 /** Four samples by their weights, within their own range; the same for their mirror image. */
 function curved(a: number, b: number, c: number, d: number, weights: Float64Array, at: number): number {
   const value = weights[at]! * a + weights[at + 3]! * d + (weights[at + 1]! * b + weights[at + 2]! * c);
-  return Math.max(Math.min(a, b, c, d), Math.min(Math.max(a, b, c, d), value));
+  // Nearly all lie between the two in the middle.
+  const least = b < c ? b : c;
+  const most = b < c ? c : b;
+  if (value >= least && value <= most) return value;
+  return Math.max(Math.min(a, least, d), Math.min(Math.max(a, most, d), value));
 }
 
 /** A row of the source's width at that of the target. */
