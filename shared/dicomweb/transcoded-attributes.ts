@@ -24,6 +24,7 @@ const lossyMethods: Partial<Record<Codec, string>> = {
   'jpeg-ls': 'ISO_14495_1',
   'jpeg-2000': 'ISO_15444_1',
   htj2k: 'ISO_15444_15',
+  'jpeg-xl': 'ISO_18181_1',
 };
 
 /** What transcoding a frame asks of a data set. */

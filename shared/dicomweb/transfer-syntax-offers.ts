@@ -84,6 +84,8 @@ const defaultsOf: Readonly<Record<string, string>> = {
   'image/jp2': '1.2.840.10008.1.2.4.90',
   'image/jpx': '1.2.840.10008.1.2.4.92',
   'image/jphc': '1.2.840.10008.1.2.4.201',
+  'image/jxl': '1.2.840.10008.1.2.4.110',
+  'application/x-deflate': '1.2.840.10008.1.2.8.1',
 };
 
 /** Names under which clients ask for the same codestream; PS3.18 has changed its own more than once. */

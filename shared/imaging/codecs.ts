@@ -15,10 +15,12 @@ import {
   meaningOf,
 } from './decoded-frame.ts';
 import type { ImageAttributes } from './image-attributes.ts';
-import { checkTileParts, readJ2kHeader, unwrapJp2 } from './j2k-codestream.ts';
+import { checkReaches, checkTileParts, readJ2kHeader, reduced, reductionOf, unwrapJp2 } from './j2k-codestream.ts';
 import { isYcbcr, type JpegHeader, readJpegHeader } from './jpeg-codestream.ts';
 import { decodeJpegDct } from './jpeg-dct.ts';
+import { checkScans } from './jpeg-huffman.ts';
 import { decodeJpegLossless } from './jpeg-lossless.ts';
+import { readJpegXlHeader } from './jpeg-xl-codestream.ts';
 import { decodeNativeFrame, interleave, nativeFrameBytes } from './native-frame.ts';
 import { decodeRle } from './rle.ts';
 import { decodeWithWasm } from './wasm-codecs.ts';
@@ -26,6 +28,11 @@ import { decodeWithWasm } from './wasm-codecs.ts';
 export interface FrameLayout {
   /** Of a native one-bit frame's first pixel within its first byte, as frame-ranges.ts gives it. */
   readonly bitOffset?: number;
+  /**
+   * Of JPEG 2000: by how many levels lower than the full resolution it may come, each halving both sides, rounding up. It comes as
+   * low as the codestream allows; then the frame may end behind the last tile-part that this takes. Default 0.
+   */
+  readonly reduction?: number;
 }
 
 type Decoder = (
@@ -46,8 +53,9 @@ const decoders: Partial<Record<TransferSyntax['codec'], Decoder>> = {
   jpeg: decodeJpegFrame,
   'jpeg-lossless': decodeJpegFrame,
   'jpeg-ls': decodeJpegLsFrame,
-  'jpeg-2000': (frame, attributes) => decodeJ2kFrame(frame, attributes, 'openjpeg'),
-  htj2k: (frame, attributes) => decodeJ2kFrame(frame, attributes, 'openjph'),
+  'jpeg-xl': decodeJpegXlFrame,
+  'jpeg-2000': (frame, attributes, _syntax, layout) => decodeJ2kFrame(frame, attributes, 'openjpeg', layout),
+  htj2k: (frame, attributes, _syntax, layout) => decodeJ2kFrame(frame, attributes, 'openjph', layout),
 };
 
 /** Whether a frame of this transfer syntax can be decoded at all: video and syntaxes nobody knows cannot. */
@@ -143,6 +151,7 @@ async function decodeJpegFrame(frame: Uint8Array, attributes: ImageAttributes): 
     const samples = decodeJpegDct(frame, header);
     return { rows, columns, meaning, bitsStored, signed, values: codestreamValues(samples, header, attributes) };
   }
+  checkScans(frame, header.firstScanOffset);
   try {
     const { samples } = await decodeWithWasm('libjpeg-turbo', withColourTold(frame, header, ycbcr), header);
     const values = codestreamValues(samples, header, attributes);
@@ -189,33 +198,109 @@ function withEndOfImage(frame: Uint8Array): Uint8Array {
   return ended;
 }
 
+/**
+ * What the codestream calls RGB and gray is that, from whatever it made of it inside. Its samples have no sign, and where a data set says otherwise, or that
+ * lossless samples are luminance and chrominance, it is not known what the encoder meant.
+ */
+async function decodeJpegXlFrame(
+  frame: Uint8Array,
+  attributes: ImageAttributes,
+  { lossy }: TransferSyntax,
+): Promise<DecodedFrame> {
+  const { rows, columns, bitsStored, signed, photometricInterpretation } = attributes;
+  const header = readJpegXlHeader(frame);
+  checkCodestream(header, attributes);
+  if (header.precision > 16) throw cannotRender(`JPEG XL with ${header.precision} bits cannot be rendered`);
+  if (signed) throw cannotRender('JPEG XL has no signed samples, but Pixel Representation is 1');
+  if (!lossy && /^YBR_(FULL|PARTIAL)/.test(photometricInterpretation)) {
+    throw cannotRender(`Lossless JPEG XL gives RGB, but Photometric Interpretation is ${photometricInterpretation}`);
+  }
+  const { samples } = await decodeWithWasm('libjxl', frame, header);
+  const values = codestreamValues(samples, header, attributes);
+  return {
+    rows,
+    columns,
+    meaning: header.samplesPerPixel === 3 ? 'RGB' : meaningOf(attributes),
+    bitsStored,
+    signed,
+    values,
+  };
+}
+
 async function decodeJ2kFrame(
   frame: Uint8Array,
   attributes: ImageAttributes,
   codec: 'openjpeg' | 'openjph',
+  { reduction: wanted = 0 }: FrameLayout,
 ): Promise<DecodedFrame> {
   const codestream = unwrapJp2(frame);
   const header = readJ2kHeader(codestream);
   checkCodestream(header, attributes);
   checkTileParts(codestream, header.firstTileOffset);
-  const { rows, columns, samplesPerPixel, bitsStored, signed } = attributes;
+  const { samplesPerPixel, bitsStored, signed } = attributes;
   if (header.precision > 16) throw cannotRender(`JPEG 2000 with ${header.precision} bits cannot be rendered`);
+  const reduction = reductionOf(codestream, header, attributes, wanted);
   const biased = header.signed && header.precision <= 8;
   const { samples } = await decodeWithWasm(
     codec,
     biased ? unsignedTwin(codestream, header.depthOffsets) : codestream,
     header,
+    reduction,
   );
   const limit = 2 ** header.precision - 1;
   if (biased) {
     const middle = 2 ** (header.precision - 1);
     for (let i = 0; i < samples.length; i++) samples[i] = Math.min(samples[i]!, limit) - middle;
+  } else if (reduction > 0) {
+    if (!withinRange(samples, Math.min(header.precision, bitsStored), header.signed)) {
+      checkReaches(codestream, header, 0);
+      return decodeJ2kFrame(codestream, attributes, codec, {});
+    }
   } else if (!header.signed && header.lossy) {
     for (let i = 0; i < samples.length; i++) if (samples[i]! > limit) samples[i] = limit;
   }
   const rgb = samplesPerPixel === 3 && (header.colorTransform || header.sampling !== '444');
   const values = codestreamValues(samples, header, attributes);
-  return { rows, columns, meaning: rgb ? 'RGB' : meaningOf(attributes), bitsStored, signed, values };
+  const size = { rows: reduced(header.rows, reduction), columns: reduced(header.columns, reduction), reduction };
+  return { ...size, meaning: rgb ? 'RGB' : meaningOf(attributes), bitsStored, signed, values };
+}
+
+/**
+ * Brings samples of a lower resolution within so many bits: the low-pass filter overshoots at edges, by less than half the range to each
+ * side. False where they lie farther beyond: then there are other things than samples in the bits above, which only the full resolution can tell apart.
+ */
+function withinRange(samples: Uint8Array | Uint16Array, bits: number, signed: boolean): boolean {
+  if (samples instanceof Uint8Array) return clampBytes(samples, 2 ** bits - 1);
+  const values = signed ? new Int16Array(samples.buffer, samples.byteOffset, samples.length) : undefined;
+  const range = 2 ** bits;
+  return values === undefined
+    ? clampUnsigned(samples, range - 1, 2 * range)
+    : clampSigned(values, range / 2, 1.5 * range);
+}
+
+function clampBytes(bytes: Uint8Array, highest: number): boolean {
+  for (let i = 0; i < bytes.length; i++) if (bytes[i]! > highest) bytes[i] = highest;
+  return true;
+}
+
+function clampUnsigned(words: Uint16Array, highest: number, tooHigh: number): boolean {
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    if (word <= highest) continue;
+    if (word >= tooHigh) return false;
+    words[i] = highest;
+  }
+  return true;
+}
+
+function clampSigned(words: Int16Array, limit: number, tooHigh: number): boolean {
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    if (word >= -limit && word < limit) continue;
+    if (word >= tooHigh || word < -tooHigh) return false;
+    words[i] = word < 0 ? -limit : limit - 1;
+  }
+  return true;
 }
 
 /**

@@ -22,6 +22,8 @@ export type SampleMeaning = 'GRAY' | 'PALETTE' | 'RGB' | 'YBR_FULL' | 'YBR_FULL_
 export interface DecodedFrame {
   readonly rows: number;
   readonly columns: number;
+  /** By how many levels it is lower than the full resolution; not given: by none. */
+  readonly reduction?: number;
   readonly meaning: SampleMeaning;
   readonly bitsStored: number;
   readonly signed: boolean;

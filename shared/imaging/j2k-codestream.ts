@@ -3,6 +3,7 @@
  * wrapper that DICOM forbids and the field sends. Decodes nothing.
  */
 import { type CodestreamHeader, cannotRender } from './decoded-frame.ts';
+import type { ImageAttributes } from './image-attributes.ts';
 
 const START_OF_TILE = 0xff90;
 
@@ -11,6 +12,8 @@ export interface J2kHeader extends CodestreamHeader {
   readonly sampling: '444' | '422' | '420';
   /** RCT or ICT: what comes out is RGB, whatever the data set calls it (PS3.5 §8.2.4). */
   readonly colorTransform: boolean;
+  /** How many times the image can be halved by leaving wavelet coefficients undecoded. */
+  readonly levels: number;
   readonly firstTileOffset: number;
   /** Offset of Ssiz of each component, relative to the codestream. */
   readonly depthOffsets: readonly number[];
@@ -49,7 +52,10 @@ export function readJ2kHeader(bytes: Uint8Array): J2kHeader {
   const [x1, y1, x0, y0] = [8, 12, 16, 20].map((at) => view.getUint32(at)) as [number, number, number, number];
   if (x0 !== 0 || y0 !== 0) throw cannotRender('JPEG 2000 with an image offset cannot be rendered');
   const tiles = Math.ceil(x1 / Math.max(1, view.getUint32(24))) * Math.ceil(y1 / Math.max(1, view.getUint32(28)));
-  if (tiles < 1 || tiles > 65535) throw cannotRender('The JPEG 2000 frame has an impossible number of tiles');
+  // Each costs some kilobytes, however small: beyond a number that any size may have, they are 64 pixels to a side at least.
+  if (tiles < 1 || tiles > 65535 || tiles > 1024 + (x1 * y1) / 4096) {
+    throw cannotRender(`The JPEG 2000 frame of ${x1} x ${y1} pixels has too many tiles`, { tiles });
+  }
   const depthOffsets = Array.from({ length: count }, (_, i) => 42 + 3 * i);
   const depth = bytes[42]!;
   if (depthOffsets.some((at) => bytes[at] !== depth)) {
@@ -74,6 +80,7 @@ export function readJ2kHeader(bytes: Uint8Array): J2kHeader {
     lossy: !coding.reversible,
     sampling,
     colorTransform: coding.colorTransform && count >= 3,
+    levels: coding.levels,
     firstTileOffset: coding.firstTileOffset,
     depthOffsets,
   };
@@ -82,6 +89,7 @@ export function readJ2kHeader(bytes: Uint8Array): J2kHeader {
 interface CodingStyle {
   readonly reversible: boolean;
   readonly colorTransform: boolean;
+  readonly levels: number;
   readonly firstTileOffset: number;
 }
 
@@ -94,8 +102,10 @@ function codingStyle(bytes: Uint8Array, view: DataView, from: number): CodingSty
     if (marker === START_OF_TILE && style !== undefined) return { ...style, firstTileOffset: at };
     if (marker === START_OF_TILE || marker < 0xff00 || length < 2) break;
     if (marker === 0xff52 && at + 14 <= bytes.length) {
-      style = { reversible: bytes[at + 13] === 1, colorTransform: bytes[at + 8] === 1 };
+      style = { reversible: bytes[at + 13] === 1, colorTransform: bytes[at + 8] === 1, levels: bytes[at + 9]! };
     }
+    // Other levels of some components, or of none: what is common to all of them is nowhere to be read.
+    if (marker === 0xff53 && style !== undefined) style = { ...style, levels: 0 };
     at += 2 + length;
   }
   throw cannotRender('The JPEG 2000 frame has no coding style before its first tile');
@@ -117,4 +127,38 @@ export function checkTileParts(bytes: Uint8Array, firstTileOffset: number): void
       throw cannotRender('The JPEG 2000 frame is cut short', { lengthBytes: bytes.length, neededBytes: at });
     }
   }
+}
+
+/** The length of a side so many levels below the full resolution (B.5, from an origin of 0). */
+export const reduced = (side: number, reduction: number): number => Math.ceil(side / 2 ** reduction);
+
+/**
+ * By how many levels lower than the full resolution a frame can be decoded of which `wanted` levels may be spared. Means of samples are
+ * samples only where these are numbers: not where the codestream does not know of their sign, nor where they begin above bit 0.
+ * @throws ArchiveError `cannot-render` for the beginning of a codestream that must be decoded whole
+ */
+export function reductionOf(bytes: Uint8Array, header: J2kHeader, attributes: ImageAttributes, wanted: number): number {
+  const { bitsStored, highBit, signed } = attributes;
+  const isNumber = header.signed === signed && header.sampling === '444';
+  const isAtBottom = header.precision <= bitsStored || highBit === bitsStored - 1;
+  const reduction = isNumber && isAtBottom ? Math.min(wanted, header.levels) : 0;
+  if (wanted > 0) checkReaches(bytes, header, reduction);
+  return reduction;
+}
+
+/** @throws ArchiveError `cannot-render` for the beginning of a codestream that holds no more than a lower resolution than this */
+export function checkReaches(bytes: Uint8Array, { firstTileOffset }: J2kHeader, reduction: number): void {
+  if (missingTileParts(bytes, firstTileOffset) <= reduction) return;
+  throw cannotRender('The JPEG 2000 frame is cut to a lower resolution than can be drawn of it');
+}
+
+/** Of the first tile; 0 where it does not say how many it has (A.4.2). */
+function missingTileParts(bytes: Uint8Array, firstTileOffset: number): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const counted = bytes[firstTileOffset + 11] ?? 0;
+  let present = 0;
+  for (let at = firstTileOffset; at + 12 <= bytes.length && view.getUint16(at) === START_OF_TILE; present++) {
+    at += Math.max(12, view.getUint32(at + 6));
+  }
+  return Math.max(0, counted - present);
 }

@@ -28,10 +28,15 @@ export interface JpegTables {
   readonly huffman: (HuffmanTable | undefined)[];
   /** In zigzag order. */
   readonly quantisation: (Uint16Array | undefined)[];
+  /** Huffman tables read so far, each in place of one before it. */
+  tableCount: number;
   restartInterval: number;
 }
 
-const MAX_SCANS = 1000;
+/** Far beyond what encoders make (ten of a progressive frame): each costs a walk through the picture, each table a fill of it. */
+const MAX_SCANS = 100;
+const MAX_TABLES = 1000;
+const MAX_INTERVALS = 2 ** 20;
 const SPARE_BYTES = 8;
 
 /** Walks from `offset` to the end, filling `tables`, and calls `onScan` for each scan. @throws ArchiveError `cannot-render` */
@@ -52,7 +57,7 @@ export function readScans(bytes: Uint8Array, offset: number, tables: JpegTables,
     else if (marker === 0xdb) readQuantisationTables(segment, tables);
     else if (marker === 0xdd) tables.restartInterval = ((segment[0] ?? 0) << 8) | (segment[1] ?? 0);
     else if (marker === 0xda) {
-      if (++scans > MAX_SCANS) throw cannotRender(`The JPEG frame has more than ${MAX_SCANS} scans`);
+      if (++scans > MAX_SCANS) throw tooManyScans();
       const data = entropyCodedSegments(bytes, at);
       onScan(scanHeader(segment, data.intervals));
       at = data.end;
@@ -62,7 +67,7 @@ export function readScans(bytes: Uint8Array, offset: number, tables: JpegTables,
 }
 
 export function emptyTables(): JpegTables {
-  return { huffman: [], quantisation: [], restartInterval: 0 };
+  return { huffman: [], quantisation: [], tableCount: 0, restartInterval: 0 };
 }
 
 /** Tables by class (0 DC or lossless, 1 AC) and destination 0 to 3. */
@@ -79,6 +84,7 @@ function readHuffmanTables(segment: Uint8Array, tables: JpegTables): void {
     if (tableClass > 1 || destination > 3 || at + total > segment.length) {
       throw cannotRender('A JPEG Huffman table is damaged');
     }
+    if (++tables.tableCount > MAX_TABLES) throw cannotRender(`The JPEG frame has more than ${MAX_TABLES} tables`);
     tables.huffman[huffmanSlot(tableClass, destination)] = huffmanTable(counts, segment.subarray(at, at + total));
     at += total;
   }
@@ -138,7 +144,7 @@ function scanHeader(segment: Uint8Array, intervals: readonly Uint8Array[]): Scan
 /** Copies the scan's data once, without stuffed zeros, cut at restart markers; each piece has a few spare zeros behind it. */
 function entropyCodedSegments(bytes: Uint8Array, start: number): { intervals: Uint8Array[]; end: number } {
   const intervals: Uint8Array[] = [];
-  const copy = new Uint8Array(bytes.length - start + SPARE_BYTES);
+  const copy = new Uint8Array(endOfScan(bytes, start) - start + SPARE_BYTES);
   let pieceStart = 0;
   let filled = 0;
   let at = start;
@@ -155,6 +161,7 @@ function entropyCodedSegments(bytes: Uint8Array, start: number): { intervals: Ui
       at += 2;
     } else if (next === 0xff) at++;
     else if (next !== undefined && next >= 0xd0 && next <= 0xd7) {
+      if (intervals.length === MAX_INTERVALS) throw tooManyRestarts();
       intervals.push(copy.slice(pieceStart, filled + SPARE_BYTES).fill(0, filled - pieceStart));
       pieceStart = filled;
       at += 2;
@@ -163,6 +170,33 @@ function entropyCodedSegments(bytes: Uint8Array, start: number): { intervals: Ui
   intervals.push(copy.subarray(pieceStart, filled + SPARE_BYTES));
   return { intervals, end: at };
 }
+
+/** The next marker that is no restart: a frame of a thousand short scans is not copied a thousand times. */
+function endOfScan(bytes: Uint8Array, start: number): number {
+  for (let at = bytes.indexOf(0xff, start); at !== -1; at = bytes.indexOf(0xff, at + 1)) {
+    const next = bytes[at + 1];
+    if (next !== 0 && next !== 0xff && next !== undefined && (next < 0xd0 || next > 0xd7)) return at;
+  }
+  return bytes.length;
+}
+
+/**
+ * Before a decoder that knows no limit of its own has the bytes. @param offset of the first scan
+ * @throws ArchiveError `cannot-render` for more scans or restarts than any encoder makes
+ */
+export function checkScans(bytes: Uint8Array, offset: number): void {
+  let scans = 0;
+  let restarts = 0;
+  for (let at = bytes.indexOf(0xff, offset); at !== -1; at = bytes.indexOf(0xff, at + 1)) {
+    const marker = bytes[at + 1]!;
+    if (marker === 0xda && ++scans > MAX_SCANS) throw tooManyScans();
+    if (marker >= 0xd0 && marker <= 0xd7 && ++restarts > MAX_INTERVALS) throw tooManyRestarts();
+  }
+}
+
+const tooManyScans = () => cannotRender(`The JPEG frame has more than ${MAX_SCANS} scans`);
+
+const tooManyRestarts = () => cannotRender('A JPEG scan has too many restart markers');
 
 /** Reads bits of one restart interval, most significant first. Reading past the end gives zeros, and `overrun` tells. */
 export class BitReader {

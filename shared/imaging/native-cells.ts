@@ -22,15 +22,20 @@ export interface NativeRequest {
 export async function nativeFrame(request: NativeRequest): Promise<TranscodedFrame> {
   const { frame, transferSyntaxUid, attributes, bitOffset = 0 } = request;
   const decoded = asWritten(await decodeFrame(frame, transferSyntaxUid, attributes), attributes);
-  const bytes =
-    attributes.bitsAllocated === 1
-      ? packedBits(decoded.values, bitOffset)
-      : cellsOf(decoded.values, attributes.bitsAllocated / 8);
   return {
-    bytes,
+    bytes: nativeCells(decoded, attributes, bitOffset),
     photometricInterpretation: photometricOf(decoded, attributes),
     isLossy: isLossyFrame(frame, transferSyntaxUid),
   };
+}
+
+/** Cells of Bits Allocated. @param bitOffset of the first one-bit pixel within the first byte */
+export function nativeCells(
+  { values }: DecodedFrame,
+  { bitsAllocated }: ImageAttributes,
+  bitOffset: number,
+): Uint8Array<ArrayBuffer> {
+  return bitsAllocated === 1 ? packedBits(values, bitOffset) : cellsOf(values, bitsAllocated / 8);
 }
 
 /** Full-resolution YBR_PARTIAL_422 has no native form, and is retired besides: it becomes RGB. */

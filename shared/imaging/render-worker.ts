@@ -7,6 +7,7 @@ import { ArchiveError, type ErrorCode } from '../errors.ts';
 import { cannotRender } from './decoded-frame.ts';
 import { type RenderRequest, renderFrame, renderingNeedsBytes } from './render.ts';
 import { type TranscodedFrame, type TranscodeRequest, transcodeFrame, transcodingNeedsBytes } from './transcode.ts';
+import { limitWasmMemory } from './wasm-memory.ts';
 
 export type WorkerRequest = RenderRequest | TranscodeRequest;
 
@@ -26,6 +27,9 @@ export type WorkerAnswer =
     }
   | { readonly kind: 'failed'; readonly stack: string };
 
+/** What a codec takes beside what its frame needs: the code itself, its stack, the compressed bytes twice. */
+const CODEC_BYTES = 64 * 1024 * 1024;
+
 /** Answers on the port that the pool gave; called once, at the end of this module, when it runs as a worker. */
 function serve(port: NonNullable<typeof parentPort>, { memoryBytes }: WorkerSettings): void {
   port.on('message', async (request: WorkerRequest) => {
@@ -44,6 +48,8 @@ async function answerTo(request: WorkerRequest, memoryBytes: number): Promise<Wo
         memoryBytes,
       });
     }
+    // Estimates are for what encoders make; hostile frames have tiles and layers without number.
+    limitWasmMemory(Math.min(memoryBytes, CODEC_BYTES + 2 * request.frame.length + 2 * neededBytes));
     if (isPicture) return { kind: 'rendered', bytes: await renderFrame(request) };
     return { kind: 'transcoded', ...(await transcodeFrame(request)) };
   } catch (error) {

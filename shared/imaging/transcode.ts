@@ -3,6 +3,8 @@
  * the encoders. Which pixels a compression may hold is said here, in sentences; what the data set must say of them
  * afterwards comes with the frame. Pure; doing it off the main thread is render-pool.ts.
  */
+import { promisify } from 'node:util';
+import { deflateRaw } from 'node:zlib';
 import { type TransferSyntax, transferSyntaxOf } from '../dicom/transfer-syntax.ts';
 import { ArchiveError } from '../errors.ts';
 import { decodeFrame, isLossyFrame, memoryNeededBytes } from './codecs.ts';
@@ -10,7 +12,8 @@ import { renderColor, repeatChroma } from './color.ts';
 import type { DecodedFrame } from './decoded-frame.ts';
 import { encodePicture } from './encode.ts';
 import type { ImageAttributes } from './image-attributes.ts';
-import { cellsOf, nativeFrame } from './native-cells.ts';
+import { encodeJpegLossless } from './jpeg-lossless-encoder.ts';
+import { cellsOf, nativeCells, nativeFrame } from './native-cells.ts';
 import { encodeRle } from './rle.ts';
 import { encodeWithWasm, type Samples, type WasmEncoder } from './wasm-encoders.ts';
 
@@ -62,15 +65,19 @@ const lossless = (encode: Encode, colorBitsAllocated: readonly number[]): Target
 });
 const jpeg2000 = lossless(encodeJpeg2000, [8]);
 const htj2k = lossless(encodeHtj2k, [8]);
+const deflated = { ...lossless(encodeDeflated, [8, 16, 32]), bitsAllocated: [1, 8, 16, 32] };
 
 /** What is encoded here; both JPEG 2000 syntaxes, and both of HTJ2K, get the same codestream. */
 const targets: ReadonlyMap<string, Target> = new Map<string, Target>([
   ['1.2.840.10008.1.2.4.50', { encode: encodeJpeg, bitsAllocated: [8], colorBitsAllocated: [8], isLossy: true }],
+  ['1.2.840.10008.1.2.4.70', lossless(encodeSelectionValue1, eightAndSixteen)],
   ['1.2.840.10008.1.2.4.80', lossless(encodeJpegLs, eightAndSixteen)],
   ['1.2.840.10008.1.2.4.90', jpeg2000],
   ['1.2.840.10008.1.2.4.91', jpeg2000],
   ['1.2.840.10008.1.2.4.201', htj2k],
   ['1.2.840.10008.1.2.4.202', htj2k],
+  ['1.2.840.10008.1.2.4.110', lossless(encodeJpegXl, eightAndSixteen)],
+  ['1.2.840.10008.1.2.8.1', deflated],
   ['1.2.840.10008.1.2.5', { ...lossless(encodeRleFrame, [8, 16, 32]), bitsAllocated: [8, 16, 32] }],
 ]);
 
@@ -162,6 +169,31 @@ async function encodeJpeg2000(decoded: DecodedFrame, attributes: ImageAttributes
     throw notAcceptable('YBR_FULL is not compressed as JPEG 2000; HTJ2K, JPEG-LS and RLE hold it');
   }
   return encodeLossless('openjpeg', decoded, attributes, decoded.meaning === 'RGB' ? 'YBR_RCT' : decoded.meaning);
+}
+
+function encodeSelectionValue1(decoded: DecodedFrame, attributes: ImageAttributes): Encoded {
+  const precision = precisionOf(attributes);
+  const values = unsignedSamples(decoded.values, precision, false);
+  const isRgb = decoded.meaning === 'RGB';
+  return {
+    bytes: encodeJpegLossless({ ...sizeOf(attributes), precision, values, isRgb }),
+    photometricInterpretation: namedAs(decoded.meaning, attributes),
+  };
+}
+
+/** Its samples have no sign, and three of them are RGB. */
+async function encodeJpegXl(decoded: DecodedFrame, attributes: ImageAttributes): Promise<Encoded> {
+  if (attributes.signed) throw notAcceptable('signed pixels are not compressed as JPEG XL');
+  if (decoded.meaning === 'YBR_FULL') {
+    throw notAcceptable('YBR_FULL is not compressed as JPEG XL; HTJ2K, JPEG-LS and RLE hold it');
+  }
+  return encodeLossless('libjxl', decoded, attributes, decoded.meaning);
+}
+
+/** Native cells as one deflated stream (PS3.5 §A.4, Deflated Image Frame Compression); one-bit pixels are packed, each frame from a byte of its own on. */
+async function encodeDeflated(decoded: DecodedFrame, attributes: ImageAttributes): Promise<Encoded> {
+  const bytes = new Uint8Array(await promisify(deflateRaw)(nativeCells(decoded, attributes, 0)));
+  return { bytes, photometricInterpretation: namedAs(decoded.meaning, attributes) };
 }
 
 function encodeRleFrame(decoded: DecodedFrame, attributes: ImageAttributes): Encoded {

@@ -4,6 +4,8 @@
  * The packages' quirks are met here: they answer some failures with silence, or with the buffer of the frame before.
  */
 import { cannotRender } from './decoded-frame.ts';
+import { reduced } from './j2k-codestream.ts';
+import { jpegXlDecoder } from './jpeg-xl-package.ts';
 
 interface FrameInfo {
   readonly width: number;
@@ -17,6 +19,8 @@ interface WasmDecoder {
   getEncodedBuffer(lengthBytes: number): Uint8Array;
   getDecodedBuffer(): Uint8Array | Uint8ClampedArray;
   decode(): void;
+  /** Of both kinds of JPEG 2000; so many of the quality layers, 0 being all. */
+  decodeSubResolution?(reduction: number, layers?: number): void;
   getFrameInfo(): FrameInfo;
   getInterleaveMode?(): number;
   delete(): void;
@@ -41,7 +45,7 @@ interface Loaded {
   readonly Decoder: DecoderClass;
 }
 
-export type WasmCodec = 'charls' | 'libjpeg-turbo' | 'openjpeg' | 'openjph';
+export type WasmCodec = 'charls' | 'libjpeg-turbo' | 'libjxl' | 'openjpeg' | 'openjph';
 
 const HEAP_TO_KEEP_BYTES = 256 * 1024 * 1024;
 
@@ -62,6 +66,10 @@ const loaders: Record<WasmCodec, () => Promise<Loaded>> = {
     const module = await found.default(quiet());
     return { module, Decoder: module.JPEGDecoder };
   },
+  libjxl: async () => {
+    const module = await jpegXlDecoder<WasmModule & Record<'JpegXLDecoder', DecoderClass>>();
+    return { module, Decoder: module.JpegXLDecoder };
+  },
   openjpeg: async () => {
     // @ts-expect-error no types
     const found: Package<'J2KDecoder'> = await import('@cornerstonejs/codec-openjpeg/decodewasmjs');
@@ -80,7 +88,8 @@ const instances = new Map<WasmCodec, Promise<Loaded>>();
 
 /**
  * Decodes one codestream whose header has been checked.
- * @param expected what must come out; anything else is an error, never a picture
+ * @param expected what must come out at full resolution; anything else is an error, never a picture
+ * @param reduction of JPEG 2000: levels to leave out
  * @returns the decoder's samples in memory of their own, little endian, in bytes up to 8 bits and words above
  * @throws ArchiveError `cannot-render`
  */
@@ -93,6 +102,7 @@ export async function decodeWithWasm(
     readonly samplesPerPixel: number;
     readonly precision: number;
   },
+  reduction = 0,
 ): Promise<{ readonly samples: Uint8Array | Uint16Array; readonly interleaveMode: number | undefined }> {
   const loading = instances.get(codec) ?? loaders[codec]();
   instances.set(codec, loading);
@@ -108,11 +118,14 @@ export async function decodeWithWasm(
   try {
     decoder = new Decoder();
     decoder.getEncodedBuffer(codestream.length).set(codestream);
-    decoder.decode();
+    if (reduction === 0) decoder.decode();
+    else if (codec === 'openjph') decoder.decodeSubResolution?.(reduction);
+    else decoder.decodeSubResolution?.(reduction, 0);
     const info = decoder.getFrameInfo();
     const decoded = decoder.getDecodedBuffer();
     const width = expected.precision <= 8 ? 1 : 2;
-    const lengthBytes = expected.rows * expected.columns * expected.samplesPerPixel * width;
+    const pixels = reduced(expected.rows, reduction) * reduced(expected.columns, reduction);
+    const lengthBytes = pixels * expected.samplesPerPixel * width;
     if (
       decoded.length !== lengthBytes ||
       info.width !== expected.columns ||

@@ -5,8 +5,9 @@
  * writes beyond its buffer, which is as long as the pixels, when a frame grows.
  */
 import { ArchiveError } from '../errors.ts';
+import { jpegXlEncoder } from './jpeg-xl-package.ts';
 
-export type WasmEncoder = 'charls' | 'openjpeg' | 'openjph';
+export type WasmEncoder = 'charls' | 'libjxl' | 'openjpeg' | 'openjph';
 
 /** Unsigned samples, interleaved; bytes up to 8 bits, words above. */
 export interface Samples {
@@ -26,6 +27,8 @@ interface Encoder {
   delete(): void;
   setInterleaveMode(mode: number): void;
   setNearLossless(difference: number): void;
+  setLossless(isLossless: boolean): void;
+  setEffort(effort: number): void;
   setQuality(...quality: (number | boolean)[]): void;
   setDecompositions(levels: number): void;
   setProgressionOrder(order: number): void;
@@ -38,8 +41,10 @@ interface Loaded {
   readonly Encoder: new () => Encoder;
 }
 
+type Module = Loaded['module'] & Record<string, Loaded['Encoder']>;
+
 type Package = {
-  default(options: Readonly<Record<string, () => void>>): Promise<Loaded['module'] & Record<string, Loaded['Encoder']>>;
+  default(options: Readonly<Record<string, () => void>>): Promise<Module>;
 };
 
 const HEAP_TO_KEEP_BYTES = 256 * 1024 * 1024;
@@ -47,14 +52,17 @@ const HEAP_TO_KEEP_BYTES = 256 * 1024 * 1024;
 const INTERLEAVED_BY_SAMPLE = 2;
 const RESOLUTION_POSITION_COMPONENT_LAYER = 2;
 const MOST_LEVELS = 5;
+const JPEG_XL_EFFORT = 3;
 /** What the transfer syntax with RPCL options wants of the lowest resolution: no more to a side. */
 const LOWEST_RESOLUTION_PIXELS = 64;
 
 /** A new object each time: the factory makes it the module. */
 const quiet = () => ({ print: () => {}, printErr: () => {} });
 
-async function loaded(found: Promise<Package>, className: string): Promise<Loaded> {
-  const module = await (await found).default(quiet());
+const loaded = async (found: Promise<Package>, className: string): Promise<Loaded> =>
+  encoderIn(await (await found).default(quiet()), className);
+
+function encoderIn(module: Module, className: string): Loaded {
   const Encoder = module[className];
   if (Encoder === undefined) throw new Error(`the package has no ${className}`);
   return { module, Encoder };
@@ -64,6 +72,7 @@ async function loaded(found: Promise<Package>, className: string): Promise<Loade
 const loaders: Readonly<Record<WasmEncoder, () => Promise<Loaded>>> = {
   // @ts-expect-error no types
   charls: () => loaded(import('@cornerstonejs/codec-charls/wasmjs'), 'JpegLSEncoder'),
+  libjxl: async () => encoderIn(await jpegXlEncoder<Module>(), 'JpegXLEncoder'),
   // @ts-expect-error no types
   openjpeg: () => loaded(import('@cornerstonejs/codec-openjpeg/wasmjs'), 'J2KEncoder'),
   // @ts-expect-error no types
@@ -81,6 +90,10 @@ const settings: Readonly<Record<WasmEncoder, (encoder: Encoder, samples: Samples
   charls(encoder, { samplesPerPixel }) {
     encoder.setNearLossless(0);
     encoder.setInterleaveMode(samplesPerPixel > 1 ? INTERLEAVED_BY_SAMPLE : 0);
+  },
+  libjxl(encoder) {
+    encoder.setLossless(true);
+    encoder.setEffort(JPEG_XL_EFFORT);
   },
   openjpeg(encoder, samples) {
     encoder.setQuality(true, 0);

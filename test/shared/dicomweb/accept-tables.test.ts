@@ -19,17 +19,18 @@ const table: Readonly<Record<string, readonly string[]>> = {
   'image/jp2': [uid('4.90'), uid('4.91')],
   'image/jphc': [uid('4.201'), uid('4.202'), uid('4.203')],
   'video/mp4': [uid('4.102')],
-  'image/jxl': [uid('4.110')],
+  'image/jxl': [uid('4.110'), uid('4.111')],
+  'application/x-deflate': [uid('8.1')],
 };
 const typeOf = (syntax: string): string =>
   syntax === EXPLICIT ? 'application/octet-stream' : Object.keys(table).find((type) => table[type]!.includes(syntax))!;
 /** What nobody here decodes. */
-const opaque = [uid('4.102'), uid('4.110')];
-const lossy = [uid('4.50'), uid('4.51'), uid('4.81'), uid('4.91'), uid('4.203')];
-const made = [uid('4.50'), uid('4.80'), uid('4.90'), uid('4.91'), uid('4.201'), uid('4.202'), uid('5')];
+const opaque = [uid('4.102')];
+const lossy = [uid('4.50'), uid('4.51'), uid('4.81'), uid('4.91'), uid('4.203'), uid('4.111')];
+const made = ['4.50', '4.70', '4.80', '4.90', '4.91', '4.201', '4.202', '4.110', '5', '8.1'].map(uid);
 
 const bitsOf = (syntax: string): readonly number[] =>
-  syntax === uid('4.50') ? [8] : syntax === uid('5') ? [8, 16, 32] : [8, 16];
+  syntax === uid('4.50') ? [8] : [uid('5'), uid('8.1')].includes(syntax) ? [8, 16, 32] : [8, 16];
 
 interface Asked {
   readonly type: string;

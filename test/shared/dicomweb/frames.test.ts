@@ -190,8 +190,11 @@ describe('frames', () => {
     const eightBit = 'image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.50';
     const lossy = await ask(service, framesPath(bigEndianBytes, '1'), { accept: eightBit });
     expect([lossy.status, lossy.headers.get('content-type')]).toEqual([200, eightBit]);
-    for (const accept of ['image/jpeg', 'image/jpeg; transfer-syntax=*', 'image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.70']) // biome-ignore format: a list
-      expect((await ask(service, framesPath(bigEndianBytes, '1'), { accept })).status).toBe(406);
+    const lossless = 'image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.70';
+    for (const accept of ['image/jpeg', 'image/jpeg; transfer-syntax=*', lossless]) {
+      const response = await ask(service, framesPath(bigEndianBytes, '1'), { accept });
+      expect([response.status, response.headers.get('content-type')]).toEqual([200, lossless]);
+    }
     expect((await ask(service, framesPath(native, '1'), { accept: eightBit })).status).toBe(406);
   });
 
@@ -204,7 +207,7 @@ describe('frames', () => {
 
   it('are refused with what can be had where nobody encodes so', async () => {
     for (const accept of [
-      'multipart/related; type="image/jxl"',
+      'multipart/related; type="image/jxl"; transfer-syntax=1.2.840.10008.1.2.4.112',
       'multipart/related; type="image/jls"; transfer-syntax=1.2.840.10008.1.2.4.81',
     ]) {
       const response = await ask(service, framesPath(compressed, '1'), { accept });

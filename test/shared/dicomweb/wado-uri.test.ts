@@ -29,7 +29,7 @@ const report = makeInstance({
   extra: [{ tag: 0x0040a040, vr: 'CS', value: 'CONTAINER' }],
 });
 const plan = makeInstance({ sopClassUid: '1.2.840.10008.5.1.4.1.1.481.5', modality: 'RTPLAN', pixels: 'none' });
-const foreign = makeInstance({ transferSyntaxUid: '1.2.840.10008.1.2.4.112', pixels: [new Uint8Array(10)] });
+const foreign = makeInstance({ transferSyntaxUid: '1.2.3.4.5', pixels: [new Uint8Array(10)] });
 
 let fixture: ArchiveFixture;
 let service: Service;

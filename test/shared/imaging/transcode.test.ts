@@ -18,6 +18,9 @@ const J2K = '1.2.840.10008.1.2.4.91';
 const HTJ2K = '1.2.840.10008.1.2.4.201';
 const HTJ2K_RPCL = '1.2.840.10008.1.2.4.202';
 const RLE = '1.2.840.10008.1.2.5';
+const JPEG_XL = '1.2.840.10008.1.2.4.110';
+const DEFLATED_FRAME = '1.2.840.10008.1.2.8.1';
+const JPEG_LOSSLESS = '1.2.840.10008.1.2.4.70';
 const lossless = encodableTransferSyntaxes.filter((uid) => uid !== JPEG);
 
 /** A gradient with grain, in native cells: bits above Bits Stored hold the sign. */
@@ -60,10 +63,13 @@ const images = fc
     }),
   }));
 
-const refusedOf = (uid: string, { samplesPerPixel, bitsAllocated, photometricInterpretation }: ImageAttributes) =>
-  samplesPerPixel === 3 &&
-  ((bitsAllocated === 16 && uid !== JPEG_LS && uid !== RLE) ||
-    (photometricInterpretation === 'YBR_FULL' && (uid === J2K || uid === J2K_LOSSLESS)));
+function refusedOf(uid: string, attributes: ImageAttributes): boolean {
+  const { samplesPerPixel, bitsAllocated, photometricInterpretation, signed } = attributes;
+  const isYbr = photometricInterpretation === 'YBR_FULL';
+  if (uid === JPEG_XL) return signed || isYbr;
+  if (![J2K, J2K_LOSSLESS, HTJ2K, HTJ2K_RPCL].includes(uid) || samplesPerPixel === 1) return false;
+  return bitsAllocated === 16 || (isYbr && (uid === J2K || uid === J2K_LOSSLESS));
+}
 
 async function transcode(frame: Uint8Array, from: string, to: string, attributes: ImageAttributes) {
   return transcodeFrame({ frame, fromTransferSyntaxUid: from, toTransferSyntaxUid: to, attributes });
@@ -89,12 +95,24 @@ describe('lossless compression', () => {
     );
   });
 
+  it('deflated frames hold one bit to a pixel, and 32', async () => {
+    for (const changes of [{ bitsAllocated: 1 }, { bitsAllocated: 32, bitsStored: 29, signed: true }]) {
+      const attributes = attributesWith({ rows: 9, columns: 7, ...changes });
+      const bits = Uint8Array.of(0x5a, 0xff, 0, 1, 0x80, 7, 0x33, 0x7f);
+      const native = attributes.bitsAllocated === 1 ? bits : pictureOf(attributes, 3);
+      const { bytes } = await transcode(native, EXPLICIT_LITTLE, DEFLATED_FRAME, attributes);
+      const back = await transcode(bytes, DEFLATED_FRAME, EXPLICIT_LITTLE, attributes);
+      expect(Buffer.from(back.bytes).equals(native)).toBe(true);
+    }
+  });
+
   it('crosses from each to each', async () => {
     const attributes = attributesWith({ rows: 33, columns: 47, bitsStored: 12, signed: true });
     const native = pictureOf(attributes, 7);
-    for (const from of lossless) {
+    const ofSigned = lossless.filter((uid) => uid !== JPEG_XL);
+    for (const from of ofSigned) {
       const { bytes } = await transcode(native, EXPLICIT_LITTLE, from, attributes);
-      for (const to of lossless) {
+      for (const to of ofSigned) {
         const other = await transcode(Uint8Array.from(bytes), from, to, attributes);
         const { bytes: back } = await transcode(other.bytes, to, EXPLICIT_LITTLE, attributes);
         expect(Buffer.from(back).equals(native)).toBe(true);
@@ -226,8 +244,11 @@ describe('what is refused', () => {
     ['one bit in RLE', RLE, { bitsAllocated: 1 }],
     ['32 bits in HTJ2K', HTJ2K, { bitsAllocated: 32 }],
     ['floats in RLE', RLE, { bitsAllocated: 32, pixelKind: 'float' }],
-    ['JPEG XL', '1.2.840.10008.1.2.4.110', {}],
-    ['JPEG Lossless', '1.2.840.10008.1.2.4.70', {}],
+    ['signed in JPEG XL', JPEG_XL, { signed: true }],
+    ['one bit in JPEG Lossless', JPEG_LOSSLESS, { bitsAllocated: 1 }],
+    ['32 bits in JPEG XL', JPEG_XL, { bitsAllocated: 32 }],
+    ['floats in deflated frames', DEFLATED_FRAME, { bitsAllocated: 32, pixelKind: 'float' }],
+    ['lossy JPEG XL', '1.2.840.10008.1.2.4.112', {}],
     ['video', '1.2.840.10008.1.2.4.102', {}],
   ])('%s, with a sentence', async (_, uid, changes) => {
     const refused = transcode(new Uint8Array(64), EXPLICIT_LITTLE, uid, attributesWith(changes));

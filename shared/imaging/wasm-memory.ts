@@ -1,0 +1,31 @@
+/**
+ * How far WebAssembly may grow in a thread. Codecs allocate what codestreams ask for, each up to a limit of its own of 2 GiB, which no
+ * machine has to give away to a hostile frame. All of them grow through one function of JavaScript, where they are stopped.
+ */
+
+const PAGE_BYTES = 65536;
+
+interface Memory {
+  readonly buffer: ArrayBuffer;
+  grow(pages: number): number;
+}
+
+let maximum = Number.POSITIVE_INFINITY;
+let isWatched = false;
+
+/**
+ * For all instances in the calling thread, until it is called again. One that is longer already stays as it is; what it is refused
+ * is to it as if the machine had no more.
+ */
+export function limitWasmMemory(maximumBytes: number): void {
+  maximum = maximumBytes;
+  if (isWatched) return;
+  isWatched = true;
+  const { prototype } = (globalThis as unknown as { WebAssembly: { Memory: { prototype: Memory } } }).WebAssembly
+    .Memory;
+  const { grow } = prototype;
+  prototype.grow = function (this: Memory, pages: number): number {
+    if (this.buffer.byteLength + pages * PAGE_BYTES > maximum) throw new RangeError('WebAssembly has no more memory');
+    return grow.call(this, pages);
+  };
+}
