@@ -20,7 +20,7 @@ async function firstOf(bytes: Uint8Array): Promise<{ coded: number[]; looks: num
 const near = (a: readonly number[], b: readonly number[], by: number): boolean =>
   a.every((value, i) => Math.abs(value - b[i]!) <= by);
 
-describe.each(['image/jpeg', 'image/png'] as const)('%s with a profile', (mediaType) => {
+describe.each(['image/jpeg', 'image/png', 'image/webp'] as const)('%s with a profile', (mediaType) => {
   it.each(spaces)('of %s looks the same in every space', async (space) => {
     const bytes = await encodePicture(picture, mediaType, 100, { space });
     const { coded, looks } = await firstOf(bytes);
