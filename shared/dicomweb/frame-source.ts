@@ -23,10 +23,13 @@ export interface FrameSource {
   readonly givenTransferSyntaxUid: string;
   /** Each frame in the order asked for; a body must be consumed before the next frame is pulled. */
   read(frameNumbers: readonly number[]): AsyncGenerator<Uint8Array | AsyncIterable<Uint8Array>, void, undefined>;
-  /** What reading one whole frame takes: of a deflated instance, everything up to its last frame. */
-  heldBytesOf(frameNumber: number): number;
-  /** One whole frame. Error `limit-exceeded` for one that no memory should hold. */
-  readOne(frameNumber: number): Promise<Uint8Array>;
+  /** What `readOne` takes: of a deflated instance, everything up to its last frame. */
+  heldBytesOf(frameNumber: number, reduction?: number): number;
+  /**
+   * One frame: whole, or its beginning as far as decoding needs it that is content with so many levels less than the full resolution,
+   * where the archive knows how far that is. Error `limit-exceeded` for one that no memory should hold.
+   */
+  readOne(frameNumber: number, reduction?: number): Promise<Uint8Array>;
 }
 
 /** Neighbours up to this much are read at once; a frame beyond it that needs no change is streamed. */
@@ -77,15 +80,22 @@ function frameReader(
         }
       }
     },
-    heldBytesOf(frameNumber) {
-      if (table.kind !== 'deflated') return locate(frameNumber).lengthBytes;
+    heldBytesOf(frameNumber, reduction = 0) {
+      if (table.kind !== 'deflated') return beginningOf(locate(frameNumber), reduction).lengthBytes;
       const last = locate(frameCount(table));
       return last.offsetBytes + last.lengthBytes;
     },
-    async readOne(frameNumber) {
-      return finish(await source.read(locate(frameNumber)), frameNumber);
+    async readOne(frameNumber, reduction = 0) {
+      return finish(await source.read(beginningOf(locate(frameNumber), reduction)), frameNumber);
     },
   };
+}
+
+/** Up to the end of the highest resolution that is needed; the prefixes are those of all but the full one, the lowest first. */
+function beginningOf(range: FrameRange, reduction: number): FrameRange {
+  const { prefixes = [] } = range;
+  const prefixBytes = reduction > 0 ? prefixes[Math.max(0, prefixes.length - reduction)] : undefined;
+  return prefixBytes === undefined ? range : { ...range, lengthBytes: prefixBytes };
 }
 
 interface Located {

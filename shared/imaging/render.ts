@@ -14,6 +14,7 @@ import { renderGray } from './lut.ts';
 import { drawOverlays, type OverlayPlane } from './overlay.ts';
 import { type Presentation, presentingNeedsBytes, presentPicture } from './presentation.ts';
 import { fitViewport, type Picture, type Viewport } from './resample.ts';
+import { fitReduced, reductionFor } from './resolution.ts';
 import { overlayNeedsBytes, overlaySegments, type SegmentOverlay } from './segmentation-overlay.ts';
 import { applyShutter, type Shutter } from './shutter.ts';
 
@@ -88,13 +89,18 @@ export type PictureRequest = Omit<RenderRequest, 'mediaType' | 'quality' | 'anno
 export async function renderPicture(request: PictureRequest): Promise<Picture> {
   const { attributes, window, shutter, overlays = [], segments, presentation, viewport } = request;
   if (window !== undefined) checkWindow(window);
-  const decoded = await decodeFrame(request.frame, request.transferSyntaxUid, attributes, layoutOf(request));
+  const decoded = await decodeFrame(request.frame, request.transferSyntaxUid, attributes, {
+    ...layoutOf(request),
+    reduction: reductionFor(request),
+  });
   const picture = pictureOf(decoded, attributes, window);
   if (shutter !== undefined) applyShutter(picture, shutter, attributes);
   if (overlays.length > 0) drawOverlays(picture, overlays, attributes, await embeddedCells(request));
   const image = segments === undefined ? picture : await overlaySegments(picture, segments);
   if (presentation !== undefined) return presentPicture(image, presentation, viewport);
-  return viewport === undefined ? image : fitViewport(image, viewport);
+  if (viewport === undefined) return image;
+  const { reduction = 0 } = decoded;
+  return reduction > 0 ? fitReduced(image, attributes, reduction, viewport) : fitViewport(image, viewport);
 }
 
 const layoutOf = ({ bitOffset }: PictureRequest) => (bitOffset === undefined ? {} : { bitOffset });
