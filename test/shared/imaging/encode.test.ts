@@ -49,12 +49,7 @@ describe.each([1, 3] as const)('a picture of %i channels', (channels) => {
     async (quality) => {
       const bytes = await encodePicture(picture, 'image/jpeg', quality);
       const { width, height, chromaSubsampling, channels: found } = await sharp(bytes).metadata();
-      expect([width, height, found, chromaSubsampling]).toEqual([
-        70,
-        41,
-        channels,
-        channels === 3 ? '4:4:4' : undefined,
-      ]);
+      expect([width, height, found, chromaSubsampling]).toEqual([70, 41, channels, '4:4:4']);
       expect(bytes.byteLength).toBe(bytes.buffer.byteLength);
       if (quality >= 90) expect(meanOf(await decoded(bytes, channels), picture.pixels)).toBeLessThan(3);
       if (quality === 100) expect(worstOf(await decoded(bytes, channels), picture.pixels)).toBeLessThan(6);
