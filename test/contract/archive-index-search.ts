@@ -21,7 +21,7 @@ import {
 } from '../support/archive-records.ts';
 import { type Asked, keyOf, searchProperties, uidsOf } from './archive-index-search-properties.ts';
 
-export function searchContract(index: () => ArchiveIndex): void {
+export function searchContract(index: () => ArchiveIndex, share: number): void {
   const search = (level: Level, asked: readonly Asked[], page: Partial<Query> = {}) =>
     index().search(tenant(), { level, keys: asked.map(keyOf), limit: 100, offset: 0, ...page });
   const found = async (level: Level, ...asked: Asked[]) => uidsOf(level, (await search(level, asked)).matches);
@@ -265,6 +265,6 @@ export function searchContract(index: () => ArchiveIndex): void {
       await expect(search('study', [], { offset: -1 })).rejects.toMatchObject({ code: 'bad-request' });
     });
 
-    searchProperties(index);
+    searchProperties(index, share);
   });
 }

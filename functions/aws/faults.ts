@@ -1,0 +1,80 @@
+/**
+ * What errors of AWS and of the way there mean: whether to try again, whether something may have been done all the same, and what to say.
+ * What is not known here is a bug and stays what it is.
+ */
+import { ArchiveError } from '#shared/errors.ts';
+
+export type Fault =
+  /** The condition of a write was not met. */
+  | { readonly kind: 'refused' }
+  /** Nothing was done; later it may be. */
+  | { readonly kind: 'throttled' }
+  /** Nobody knows whether it was done. */
+  | { readonly kind: 'unsure' }
+  | { readonly kind: 'failed'; readonly error: unknown };
+
+const throttles: ReadonlySet<string> = new Set([
+  'ProvisionedThroughputExceededException',
+  'ThrottlingException',
+  'Throttling',
+  'RequestLimitExceeded',
+  'TooManyRequestsException',
+  'RequestThrottled',
+  'RequestThrottledException',
+  'SlowDown',
+  'TransactionConflictException',
+  'TransactionInProgressException',
+  'ReplicatedWriteConflictException',
+]);
+
+/** Who asks is not who may, or what is asked for was not deployed: nothing that trying again would mend soon. */
+const misconfigured: ReadonlySet<string> = new Set([
+  'AccessDenied',
+  'AccessDeniedException',
+  'CredentialsProviderError',
+  'ExpiredToken',
+  'ExpiredTokenException',
+  'IncompleteSignatureException',
+  'InvalidSignatureException',
+  'KMSAccessDeniedException',
+  'MissingAuthenticationTokenException',
+  'ResourceNotFoundException',
+  'UnrecognizedClientException',
+]);
+
+const connection =
+  /^(ECONNRESET|ECONNREFUSED|ECONNABORTED|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|UND_ERR_.*)$/;
+
+/** @param what of the archive is spoken of, as the sentences have it */
+export function faultOf(error: unknown, what: string): Fault {
+  if (!(error instanceof Error)) return { kind: 'failed', error };
+  const { name, message } = error;
+  const { code, $metadata, $response } = error as {
+    code?: unknown;
+    $metadata?: { httpStatusCode?: number };
+    $response?: unknown;
+  };
+  if (name === 'ConditionalCheckFailedException') return { kind: 'refused' };
+  if (throttles.has(name)) return { kind: 'throttled' };
+  const status = $metadata?.httpStatusCode;
+  if (status !== undefined && status >= 500) return { kind: 'unsure' };
+  if (name === 'TimeoutError' || (typeof code === 'string' && connection.test(code))) return { kind: 'unsure' };
+  // An answer that broke off, or that a proxy gave.
+  if (name === 'SyntaxError' && ($metadata !== undefined || $response !== undefined)) return { kind: 'unsure' };
+  if (misconfigured.has(name))
+    return {
+      kind: 'failed',
+      error: new ArchiveError(
+        'unavailable',
+        `The cloud does not let ${what} be used (${name}); whoever runs it must look at its deployment and its permissions.`,
+        {},
+        error,
+      ),
+    };
+  if (name === 'ValidationException' && /item size/i.test(message))
+    return {
+      kind: 'failed',
+      error: new ArchiveError('limit-exceeded', `A record is larger than ${what} can hold.`, {}, error),
+    };
+  return { kind: 'failed', error };
+}
