@@ -1,8 +1,9 @@
 /**
  * Colour samples to 8-bit RGB: PALETTE COLOR, RGB, YBR_FULL, YBR_FULL_422 and the retired YBR_PARTIAL_422 (PS3.3
- * §C.7.6.3.1.2, §C.7.6.3.1.5). Windows do not apply to colour. ICC profiles are left alone.
+ * §C.7.6.3.1.2, §C.7.6.3.1.5), and the coloured pixels of gray images. Windows do not apply to colour. ICC profiles are left alone.
  */
 import { cannotRender, type DecodedFrame, type PixelValues } from './decoded-frame.ts';
+import type { ImageAttributes, SupplementalPalette } from './image-attributes.ts';
 import type { LookupTable, Palette } from './lookup-table.ts';
 
 type Rgb = Uint8ClampedArray<ArrayBuffer>;
@@ -29,6 +30,42 @@ export function renderColor(frame: DecodedFrame, palette: Palette | undefined): 
     default:
       rgb.set(eightBits(frame));
   }
+  return new Uint8Array(rgb.buffer);
+}
+
+const ONE_SAMPLE = ['MONOCHROME1', 'MONOCHROME2', 'PALETTE COLOR'];
+const THREE_SAMPLES = ['RGB', 'YBR_FULL', 'YBR_FULL_422', 'YBR_PARTIAL_422', 'YBR_ICT', 'YBR_RCT', 'XYB'];
+
+/**
+ * Whether Photometric Interpretation says how the samples are to be seen: a guess could be a picture that looks right and is not.
+ * @throws ArchiveError `cannot-render` for retired ones (HSV, ARGB, CMYK), unknown ones, and those of another number of samples
+ */
+export function checkPhotometric({ photometricInterpretation, samplesPerPixel }: ImageAttributes): void {
+  const known = samplesPerPixel === 1 ? ONE_SAMPLE : THREE_SAMPLES;
+  if (known.includes(photometricInterpretation)) return;
+  throw cannotRender(
+    `Photometric Interpretation is none of those that ${samplesPerPixel} samples per pixel are rendered of: ${known.join(', ')}`,
+    { samplesPerPixel },
+  );
+}
+
+/**
+ * A gray image whose largest values are colours (PS3.3 §C.7.6.19): its picture in gray, and those pixels from the palette.
+ * @param gray one byte to a pixel
+ */
+export function renderSupplemental(
+  { values }: DecodedFrame,
+  gray: Uint8Array,
+  { palette, largestGray }: SupplementalPalette,
+): Uint8Array<ArrayBuffer> {
+  const rgb = new Uint8ClampedArray(gray.length * 3);
+  [palette.red, palette.green, palette.blue].map(eightBitEntries).forEach(({ entries, firstMapped }, channel) => {
+    const last = entries.length - 1;
+    for (let i = 0, to = channel; i < values.length; i++, to += 3) {
+      const value = values[i]!;
+      rgb[to] = value > largestGray ? entries[Math.max(0, Math.min(last, value - firstMapped))]! : gray[i]!;
+    }
+  });
   return new Uint8Array(rgb.buffer);
 }
 

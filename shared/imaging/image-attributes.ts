@@ -39,9 +39,19 @@ export interface ImageAttributes {
   readonly voiTables: readonly LookupTable[];
   /** The last step inverts: MONOCHROME1, or Presentation LUT Shape INVERSE (§C.11.6). */
   readonly inverse: boolean;
+  /** The last step of gray instead of `inverse`'s straight line: Presentation LUT Sequence (§C.11.6); absent where there is none. */
+  readonly presentationTable?: LookupTable;
   /** Stored values that are not image, both ends included (§C.7.5.1.1.2). */
   readonly padding: { readonly low: number; readonly high: number } | undefined;
   readonly palette: Palette | undefined;
+  /** Colours of a gray image's largest values (§C.7.6.19); absent where all of it is gray. */
+  readonly supplemental?: SupplementalPalette;
+}
+
+export interface SupplementalPalette {
+  readonly palette: Palette;
+  /** Largest Monochrome Pixel Value: stored values above it are colours. */
+  readonly largestGray: number;
 }
 
 /** Gives the bytes of a BulkDataURI, little endian; undefined when it does not have them. */
@@ -80,7 +90,9 @@ export function imageAttributesOf(metadata: DicomJson, frameNumber: number, bulk
     text(metadata['00280004']) ?? (samplesPerPixel === 3 ? 'RGB' : 'MONOCHROME2')
   ).toUpperCase();
   const groups = functionalGroups(metadata, frameNumber);
-  const modality = modalityOf(firstWith(groups, '00289145', ['00281052', '00281053', '00283000']), signed, bulk);
+  const modality = modalityOf(modalityPlaceOf(metadata, groups), signed, bulk);
+  const presentationTable = presentationTableOf(metadata, bulk);
+  const supplemental = samplesPerPixel === 1 ? supplementalOf(metadata, groups, signed, bulk) : undefined;
   const voi = firstWith(groups, '00289132', ['00281050', '00281051', '00283010']);
   return {
     rows,
@@ -101,8 +113,13 @@ export function imageAttributesOf(metadata: DicomJson, frameNumber: number, bulk
       return table === undefined ? [] : [table];
     }),
     inverse: photometricInterpretation === 'MONOCHROME1' || text(metadata['20500020']) === 'INVERSE',
-    padding: paddingOf(metadata, bitsAllocated, bitsStored, signed),
+    ...(presentationTable && { presentationTable }),
+    padding:
+      pixelKind === 'integer'
+        ? paddingOf(metadata, bitsAllocated, bitsStored, signed)
+        : floatPaddingOf(metadata, pixelKind),
     palette: photometricInterpretation === 'PALETTE COLOR' ? paletteOf(metadata, signed, bulk) : undefined,
+    ...(supplemental && { supplemental }),
   };
 }
 
@@ -113,7 +130,7 @@ export function bulkNeededForRendering(metadata: DicomJson): string[] {
     if (element?.BulkDataURI !== undefined) uris.add(element.BulkDataURI);
   };
   const noteTables = (item: DicomJson) => {
-    for (const sequence of ['00283000', '00283010']) {
+    for (const sequence of ['00283000', '00283010', '20500010']) {
       for (const table of items(item[sequence])) note(table[LUT_DATA]);
     }
   };
@@ -212,22 +229,74 @@ function windowsOf(place: DicomJson): Window[] {
   return windows;
 }
 
+const XRAY_CLASSES = /^1\.2\.840\.10008\.5\.1\.4\.1\.1\.12\.[12](\.1)?$/;
+
+/**
+ * Where the Modality LUT stands. Of angiograms with logarithmic or display values it leads back to X-ray intensities, for
+ * subtraction: pictures are made of the values as they are (Pixel Intensity Relationship, §C.8.7.1.1.2).
+ */
+function modalityPlaceOf(metadata: DicomJson, groups: readonly DicomJson[]): DicomJson {
+  const place = firstWith(groups, '00289145', ['00281052', '00281053', '00283000']);
+  const isXray = XRAY_CLASSES.test(text(metadata['00080016']) ?? '');
+  const relationship = text(metadata['00281040']);
+  if (!isXray || (relationship !== 'LOG' && relationship !== 'DISP')) return place;
+  const { '00283000': _table, ...others } = place;
+  return others;
+}
+
+function presentationTableOf(metadata: DicomJson, bulk: BulkReader | undefined): LookupTable | undefined {
+  const item = items(metadata['20500010'])[0];
+  return item && lookupTable(item, '00283002', LUT_DATA, false, bulk);
+}
+
+/** Only where Pixel Presentation says that colours are meant: scanners put palettes beside plain gray slices, too. */
+function supplementalOf(
+  metadata: DicomJson,
+  groups: readonly DicomJson[],
+  signed: boolean,
+  bulk: BulkReader | undefined,
+): SupplementalPalette | undefined {
+  if (text(metadata['00280004'])?.toUpperCase() !== 'MONOCHROME2') return undefined;
+  const stated = frameTypeMacros
+    .map((macro) => text(firstWith(groups, macro, ['00089205'])['00089205']))
+    .find((value) => value !== undefined);
+  if (stated !== 'COLOR' && stated !== 'MIXED') return undefined;
+  if (metadata['00281101'] === undefined) return undefined;
+  const palette = paletteOf(metadata, signed, bulk);
+  const largest = numbers(metadata['00289099'])[0];
+  return { palette, largestGray: largest ?? palette.red.firstMapped - 1 };
+}
+
+/** CT, MR, PET, X-ray and ultrasound image frame type: each may say Pixel Presentation of a frame. */
+const frameTypeMacros = ['00189329', '00189226', '00189751', '00189504', '00189806'];
+
 function paddingOf(
   metadata: DicomJson,
   bitsAllocated: number,
   bitsStored: number,
   signed: boolean,
 ): ImageAttributes['padding'] {
-  // Written as US over signed pixels it is the same 16 bits, read the other way.
+  const least = signed ? -(2 ** (bitsStored - 1)) : 0;
+  const most = signed ? 2 ** (bitsStored - 1) - 1 : 2 ** bitsStored - 1;
   const [value, limit] = [metadata['00280120'], metadata['00280121']].map((element) => {
     const stated = numbers(element)[0];
     if (stated === undefined || Number.isNaN(stated)) return undefined;
-    return signed && stated >= 2 ** (bitsAllocated - 1) ? stated - 2 ** bitsAllocated : stated;
+    // Written as US over signed pixels, or as SS over unsigned ones, it is the same bits, read the other way.
+    if (signed && stated >= 2 ** (bitsAllocated - 1)) return stated - 2 ** bitsAllocated;
+    if (signed && stated > most && stated < 2 ** bitsStored) return stated - 2 ** bitsStored;
+    return !signed && stated < 0 ? stated + 2 ** bitsAllocated : stated;
   });
   if (value === undefined) return undefined;
   const low = Math.min(value, limit ?? value);
   const high = Math.max(value, limit ?? value);
-  const least = signed ? -(2 ** (bitsStored - 1)) : 0;
-  const most = signed ? 2 ** (bitsStored - 1) - 1 : 2 ** bitsStored - 1;
   return high < least || low > most ? undefined : { low, high };
+}
+
+/** Float and Double Float Pixel Padding Value and Range Limit (§C.7.6.24, §C.7.6.25). */
+function floatPaddingOf(metadata: DicomJson, kind: 'float' | 'double'): ImageAttributes['padding'] {
+  const tags = kind === 'float' ? ['00280122', '00280124'] : ['00280123', '00280125'];
+  const [value, limit] = tags.map((tag) => numbers(metadata[tag])[0]);
+  if (value === undefined || Number.isNaN(value)) return undefined;
+  const other = limit === undefined || Number.isNaN(limit) ? value : limit;
+  return { low: Math.min(value, other), high: Math.max(value, other) };
 }

@@ -1,111 +1,170 @@
 /**
- * Grayscale from stored values to 8-bit display values: Modality LUT, VOI LUT, presentation (PS3.3 §C.11.1, §C.11.2,
- * §C.11.6; PS3.4 §N.2), in double precision with one rounding at the end. Up to 16 bits stored this is one table of
- * 2^BitsStored entries; wider and float pixels are computed one by one. Colour is color.ts.
+ * Grayscale from stored values to display values of 8 or 16 bits: Modality LUT, VOI LUT, presentation (PS3.3 §C.11.1, §C.11.2,
+ * §C.11.6; PS3.4 §N.2), in double precision with one rounding at the end. Up to 16 bits stored this is one table, looked up by
+ * table-lookup.ts; wider and float pixels are computed one by one. Colour is color.ts.
  */
 import { cannotRender, type DecodedFrame, type PixelValues } from './decoded-frame.ts';
 import type { ImageAttributes, ModalityTransform, Window } from './image-attributes.ts';
 import type { LookupTable } from './lookup-table.ts';
+import { lookUp, lookUpWide, usedValues } from './table-lookup.ts';
 
-/** From a modality value to 0 … 255, not yet rounded. */
-export type VoiTransform = (value: number) => number;
+export interface VoiTransform {
+  /** From a modality value to 0 … 255, not yet rounded. */
+  readonly at: (value: number) => number;
+  /** Values below and above give what these give, up to what rounding takes off. */
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Of widths: at twice the width from its centre a sigmoid is within a tenth of a grey level of its end; at five, of 16 bits, too. */
+const SIGMOID_REACH = 5;
 
 /** The formulas of PS3.3 §C.11.2.1.2, §C.11.2.1.3.1 and §C.11.2.1.3.2 with an output range of 0 to 255. */
 export function windowTransform({ center, width, function: voiFunction }: Window): VoiTransform {
-  if (voiFunction === 'SIGMOID') return (x) => 255 / (1 + Math.exp((-4 * (x - center)) / width));
+  if (voiFunction === 'SIGMOID') {
+    const reach = SIGMOID_REACH * width;
+    const at = (x: number) => 255 / (1 + Math.exp((-4 * (x - center)) / width));
+    return { at, low: center - reach, high: center + reach };
+  }
   const exact = voiFunction === 'LINEAR_EXACT';
   const middle = exact ? center : center - 0.5;
   const span = exact ? width : width - 1;
   const low = middle - span / 2;
   const high = middle + span / 2;
-  return (x) => (x <= low ? 0 : x > high ? 255 : ((x - middle) / span + 0.5) * 255);
+  return { at: (x) => (x <= low ? 0 : x > high ? 255 : ((x - middle) / span + 0.5) * 255), low, high };
 }
 
 /** A VOI LUT: below the first input mapped its first entry, above the last its last; entries are 0 to 2^bits - 1. */
 export function tableTransform(table: LookupTable): VoiTransform {
   const scale = 255 / (2 ** table.bits - 1);
-  return (x) => entryOf(table, Math.round(x)) * scale;
+  const { firstMapped, entries } = table;
+  return { at: (x) => entryOf(table, Math.round(x)) * scale, low: firstMapped, high: firstMapped + entries.length };
 }
 
 export function modalityValue(modality: ModalityTransform, stored: number): number {
   return modality.kind === 'linear' ? stored * modality.slope + modality.intercept : entryOf(modality.table, stored);
 }
 
-export interface GrayRendering {
+export interface GrayRendering<Pixels = Uint8Array<ArrayBuffer>> {
   /** What was applied: the window asked for, the first of the data set, its first VOI LUT, or the frame's own range. */
   readonly voi: 'requested' | 'window' | 'table' | 'range';
-  readonly pixels: Uint8Array<ArrayBuffer>;
+  readonly pixels: Pixels;
 }
 
 /** @returns one byte per pixel, 0 black: MONOCHROME1 is inverted already, padding is black */
 export function renderGray(frame: DecodedFrame, attributes: ImageAttributes, requested?: Window): GrayRendering {
-  const { values, bitsStored } = frame;
-  const chosen = chooseVoi(frame, attributes, requested);
-  const display = displayTransform(attributes, chosen.transform);
-  const pixels = new Uint8Array(values.length);
-  if (bitsStored > 16 || values.BYTES_PER_ELEMENT > 2) {
-    for (let i = 0; i < values.length; i++) pixels[i] = display(values[i]!);
-    return { voi: chosen.voi, pixels };
-  }
-  // Indexed by the value's own bits, so that negative ones need no offset (-1 is the last entry), and filled only
-  // where the frame has values: a CT uses 4,000 of its 65,536.
+  const { values } = frame;
+  const { voi, transform } = chooseVoi(frame, attributes, requested);
+  const shade = shadeOf(attributes, transform, 255);
+  if (values.BYTES_PER_ELEMENT > 2)
+    return { voi, pixels: oneByOne(values, attributes, shade, new Uint8Array(values.length)) };
   const table = new Uint8Array(2 ** (8 * values.BYTES_PER_ELEMENT));
-  const mask = table.length - 1;
-  const { low, high } = storedRange(values);
-  for (let value = low; value <= high; value++) table[value & mask] = display(value);
-  if (values.BYTES_PER_ELEMENT === 1) lookUpBytes(values, table, pixels);
-  else lookUpWords(values, table, pixels);
-  return { voi: chosen.voi, pixels };
+  fillTable(table, values, attributes, { shade, ...storedReach(attributes.modality, transform) });
+  return { voi, pixels: lookUp(values, table) };
 }
 
-// One loop to a kind of array: a loop that meets several kinds is compiled for none of them, and runs at a quarter.
-function lookUpBytes(values: PixelValues, table: Uint8Array, pixels: Uint8Array): void {
-  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.length);
-  for (let i = 0; i < bytes.length; i++) pixels[i] = table[bytes[i]!]!;
+/** As renderGray with 65536 levels, for displays and files that show more than 256. */
+export function renderGrayWide(
+  frame: DecodedFrame,
+  attributes: ImageAttributes,
+  requested?: Window,
+): GrayRendering<Uint16Array<ArrayBuffer>> {
+  const { values } = frame;
+  const { voi, transform } = chooseVoi(frame, attributes, requested);
+  const shade = shadeOf(attributes, transform, 65535);
+  if (values.BYTES_PER_ELEMENT > 2)
+    return { voi, pixels: oneByOne(values, attributes, shade, new Uint16Array(values.length)) };
+  const table = new Uint16Array(2 ** (8 * values.BYTES_PER_ELEMENT));
+  fillTable(table, values, attributes, { shade, ...storedReach(attributes.modality, transform) });
+  return { voi, pixels: lookUpWide(values, table) };
 }
 
-function lookUpWords(values: PixelValues, table: Uint8Array, pixels: Uint8Array): void {
-  const words = new Uint16Array(values.buffer, values.byteOffset, values.length);
-  for (let i = 0; i < words.length; i++) pixels[i] = table[words[i]!]!;
-}
-
-function storedRange(values: PixelValues): { low: number; high: number } {
-  if (values instanceof Uint8Array) return { low: 0, high: 255 };
-  if (values instanceof Int8Array) return { low: -128, high: 127 };
-  return values instanceof Int16Array ? signedRange(values) : unsignedRange(values as Uint16Array);
-}
-
-function signedRange(values: Int16Array): { low: number; high: number } {
-  let low = 32767;
-  let high = -32768;
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i]!;
-    if (value < low) low = value;
-    if (value > high) high = value;
+/** From a stored value that is no padding to a level from 0 to `top`: all of the way, with its one rounding. */
+function shadeOf(
+  { modality, inverse, presentationTable }: ImageAttributes,
+  { at }: VoiTransform,
+  top: 255 | 65535,
+): (stored: number) => number {
+  const scale = top / 255;
+  if (presentationTable !== undefined) {
+    const { entries, bits } = presentationTable;
+    const last = entries.length - 1;
+    const output = top / (2 ** bits - 1);
+    return (stored) => {
+      const gray = at(modalityValue(modality, stored));
+      if (Number.isNaN(gray)) return 0;
+      const part = Math.max(0, Math.min(1, gray / 255));
+      return Math.round(entries[Math.round((inverse ? 1 - part : part) * last)]! * output);
+    };
   }
-  return { low, high };
-}
-
-function unsignedRange(values: Uint16Array): { low: number; high: number } {
-  let low = 65535;
-  let high = 0;
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i]!;
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
-  return { low, high };
-}
-
-function displayTransform(attributes: ImageAttributes, voi: VoiTransform): (stored: number) => number {
-  const { modality, inverse, padding } = attributes;
   return (stored) => {
-    if (padding !== undefined && stored >= padding.low && stored <= padding.high) return 0;
-    const gray = voi(modalityValue(modality, stored));
+    const gray = at(modalityValue(modality, stored)) * scale;
     if (Number.isNaN(gray)) return 0;
-    const rounded = gray >= 255 ? 255 : gray > 0 ? Math.floor(gray + 0.5) : 0;
-    return inverse ? 255 - rounded : rounded;
+    const rounded = gray >= top ? top : gray > 0 ? Math.floor(gray + 0.5) : 0;
+    return inverse ? top - rounded : rounded;
   };
+}
+
+/** Wider than a table can be. In pieces, as doubles: a loop that meets several kinds of arrays is compiled for none of them. */
+function oneByOne<Pixels extends Uint8Array | Uint16Array>(
+  values: PixelValues,
+  { padding }: ImageAttributes,
+  shade: (stored: number) => number,
+  pixels: Pixels,
+): Pixels {
+  const paddingLow = padding?.low ?? Number.POSITIVE_INFINITY;
+  const paddingHigh = padding?.high ?? Number.NEGATIVE_INFINITY;
+  const piece = new Float64Array(Math.min(values.length, 65536));
+  for (let from = 0; from < values.length; from += piece.length) {
+    const count = Math.min(piece.length, values.length - from);
+    piece.set(values.subarray(from, from + count));
+    for (let i = 0; i < count; i++) {
+      const value = piece[i]!;
+      pixels[from + i] = value >= paddingLow && value <= paddingHigh ? 0 : shade(value);
+    }
+  }
+  return pixels;
+}
+
+interface StoredShades {
+  readonly shade: (stored: number) => number;
+  /** Stored values below and above have the shades of these. */
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Where a stored value makes a difference: a CT window takes 400 of 65,536 values, and the rest are black or white. */
+function storedReach(modality: ModalityTransform, { low, high }: VoiTransform): { from: number; to: number } {
+  if (modality.kind === 'table') {
+    const { firstMapped, entries } = modality.table;
+    return { from: firstMapped, to: firstMapped + entries.length - 1 };
+  }
+  const ends = [low, high].map((value) => (value - modality.intercept) / modality.slope);
+  return { from: Math.floor(Math.min(...ends)) - 1, to: Math.ceil(Math.max(...ends)) + 1 };
+}
+
+/** Indexed by the value's own bits, so that negative ones need no offset: -1 is the last entry. */
+function fillTable(
+  table: Uint8Array | Uint16Array,
+  values: PixelValues,
+  { padding }: ImageAttributes,
+  { shade, from, to }: StoredShades,
+): void {
+  const mask = table.length - 1;
+  const least = values instanceof Int16Array || values instanceof Int8Array ? -table.length / 2 : 0;
+  const most = least + mask;
+  const first = Math.max(least, Math.min(most, from));
+  const last = Math.max(least, Math.min(most, to));
+  const put = (start: number, end: number, level: number): void => {
+    if (start < 0) table.fill(level, start & mask, (Math.min(end, -1) & mask) + 1);
+    if (end >= 0) table.fill(level, Math.max(start, 0), end + 1);
+  };
+  if (first > least) put(least, first - 1, shade(first));
+  for (let value = first; value <= last; value++) table[value & mask] = shade(value);
+  if (last < most) put(last + 1, most, shade(last));
+  if (padding !== undefined && padding.low <= most && padding.high >= least) {
+    put(Math.max(least, Math.ceil(padding.low)), Math.min(most, Math.floor(padding.high)), 0);
+  }
 }
 
 function chooseVoi(
@@ -136,40 +195,20 @@ function oneBitWindow({ slope, intercept }: { slope: number; intercept: number }
 }
 
 function modalityRange(values: PixelValues, { modality, padding }: ImageAttributes): { low: number; high: number } {
-  if (modality.kind === 'table' || (padding !== undefined && values.BYTES_PER_ELEMENT <= 2)) {
-    return rangeOfUsedValues(values, modality, padding);
-  }
-  const { low, high } = values.BYTES_PER_ELEMENT === 2 ? storedRange(values) : plainRange(values, padding);
-  if (low > high) return { low, high };
-  const ends = [low, high].map((value) => modalityValue(modality, value));
-  return { low: Math.min(...ends), high: Math.max(...ends) };
-}
-
-/** Tables need not rise, and padding may lie in the middle: look at every value that the frame uses, once. */
-function rangeOfUsedValues(
-  values: PixelValues,
-  modality: ModalityTransform,
-  padding: ImageAttributes['padding'],
-): { low: number; high: number } {
-  const used = new Set<number>();
-  if (values.BYTES_PER_ELEMENT <= 2) {
-    const seen = new Uint8Array(65536);
-    for (let i = 0; i < values.length; i++) seen[values[i]! & 0xffff] = 1;
-    const signed = values instanceof Int16Array || values instanceof Int8Array;
-    for (let i = 0; i < seen.length; i++) if (seen[i] === 1) used.add(signed && i > 32767 ? i - 65536 : i);
-  } else {
-    const { low, high } = plainRange(values, padding);
-    for (const value of [low, high]) used.add(value);
-  }
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
-  for (const stored of used) {
+  for (const stored of values.BYTES_PER_ELEMENT <= 2 ? usedValues(values) : endsOf(values, padding)) {
     if (padding !== undefined && stored >= padding.low && stored <= padding.high) continue;
     const value = modalityValue(modality, stored);
     if (value < low) low = value;
     if (value > high) high = value;
   }
   return { low, high };
+}
+
+function endsOf(values: PixelValues, padding: ImageAttributes['padding']): number[] {
+  const { low, high } = plainRange(values, padding);
+  return low <= high ? [low, high] : [];
 }
 
 /** Of finite values without padding: float frames may hold infinities, and a range over those shows nothing. */

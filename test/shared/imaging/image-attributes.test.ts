@@ -131,7 +131,8 @@ describe('image attributes', () => {
     expect(padding(63536)).toEqual({ low: -2000, high: -2000 });
     expect(padding(63536, undefined, 0)).toEqual({ low: 63536, high: 63536 });
     expect(padding(10, 0, 0)).toEqual({ low: 0, high: 10 });
-    expect(padding(-1, undefined, 0)).toBeUndefined();
+    expect(padding(-1, undefined, 0)).toEqual({ low: 65535, high: 65535 });
+    expect(padding(-40_000, undefined, 1)).toBeUndefined();
   });
 
   it('lookup tables from values, from words and from packed bytes, and 0 for 65536 entries', () => {
