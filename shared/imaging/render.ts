@@ -6,7 +6,7 @@
 import { ArchiveError } from '../errors.ts';
 import { type Annotation, annotate } from './annotation.ts';
 import { decodeFrame, isLossyFrame, memoryNeededBytes } from './codecs.ts';
-import { renderColor } from './color.ts';
+import { checkPhotometric, renderColor, renderSupplemental } from './color.ts';
 import type { DecodedFrame, PixelValues } from './decoded-frame.ts';
 import { type ColorProfile, encodePicture, type RenderedMediaType } from './encode.ts';
 import type { ImageAttributes, Window } from './image-attributes.ts';
@@ -57,7 +57,8 @@ export async function renderFrame(request: RenderRequest): Promise<Uint8Array<Ar
 export function renderingNeedsBytes(request: RenderRequest): number {
   const { attributes, transferSyntaxUid, viewport, annotation, profile, mediaType, overlays = [] } = request;
   const { rows, columns, samplesPerPixel, photometricInterpretation } = attributes;
-  const channels = samplesPerPixel === 1 && photometricInterpretation !== 'PALETTE COLOR' ? 1 : 3;
+  const isGray = photometricInterpretation !== 'PALETTE COLOR' && attributes.supplemental === undefined;
+  const channels = samplesPerPixel === 1 && isGray ? 1 : 3;
   const source = viewport?.source ?? { width: columns, height: rows };
   const across = Math.abs(source.width);
   const down = Math.abs(source.height);
@@ -89,6 +90,7 @@ export type PictureRequest = Omit<RenderRequest, 'mediaType' | 'quality' | 'anno
 export async function renderPicture(request: PictureRequest): Promise<Picture> {
   const { attributes, window, shutter, overlays = [], segments, presentation, viewport } = request;
   if (window !== undefined) checkWindow(window);
+  checkPhotometric(attributes);
   const decoded = await decodeFrame(request.frame, request.transferSyntaxUid, attributes, {
     ...layoutOf(request),
     reduction: reductionFor(request),
@@ -108,9 +110,11 @@ const layoutOf = ({ bitOffset }: PictureRequest) => (bitOffset === undefined ? {
 /** Stored values to what is seen of them: gray through its LUTs, or colour. The picture's memory is its own. */
 function pictureOf(decoded: DecodedFrame, attributes: ImageAttributes, window: Window | undefined): Picture {
   const size = { width: decoded.columns, height: decoded.rows };
-  return decoded.meaning === 'GRAY'
-    ? { ...size, channels: 1, pixels: renderGray(decoded, attributes, window).pixels }
-    : { ...size, channels: 3, pixels: renderColor(decoded, attributes.palette) };
+  if (decoded.meaning !== 'GRAY') return { ...size, channels: 3, pixels: renderColor(decoded, attributes.palette) };
+  const { pixels } = renderGray(decoded, attributes, window);
+  const { supplemental } = attributes;
+  if (supplemental === undefined) return { ...size, channels: 1, pixels };
+  return { ...size, channels: 3, pixels: renderSupplemental(decoded, pixels, supplemental) };
 }
 
 /**

@@ -60,6 +60,7 @@ function sizeWithin({ width, height }: Viewport, source: Source): { readonly wid
 function isLinear(attributes: ImageAttributes, requested: Window | undefined): boolean {
   const { photometricInterpretation, samplesPerPixel, bitsStored, modality, windows, voiTables } = attributes;
   if (photometricInterpretation === 'PALETTE COLOR' || bitsStored < 8) return false;
+  if (attributes.supplemental ?? attributes.presentationTable) return false;
   if (samplesPerPixel > 1) return true;
   const window = requested ?? windows[0];
   // Without any, the window is that of the frame's least and greatest value.
