@@ -12,6 +12,7 @@ import { renderColor, repeatChroma } from './color.ts';
 import type { DecodedFrame } from './decoded-frame.ts';
 import { encodePicture } from './encode.ts';
 import type { ImageAttributes } from './image-attributes.ts';
+import { joinComponents, LARGEST_JOINED_SIDE } from './j2k-components.ts';
 import { encodeJpegLossless } from './jpeg-lossless-encoder.ts';
 import { cellsOf, nativeCells, nativeFrame } from './native-cells.ts';
 import { encodeRle } from './rle.ts';
@@ -54,6 +55,7 @@ interface Target {
 const eightAndSixteen = [8, 16];
 const encodeJpegLs: Encode = (decoded, attributes) => encodeLossless('charls', decoded, attributes, decoded.meaning);
 const encodeHtj2k: Encode = (decoded, attributes) => {
+  if (isWideColor(attributes)) return encodeComponents('openjph', decoded, attributes);
   const isRgb = decoded.meaning === 'RGB';
   return encodeLossless('openjph', decoded, attributes, isRgb ? 'YBR_RCT' : decoded.meaning, isRgb);
 };
@@ -63,11 +65,11 @@ const lossless = (encode: Encode, colorBitsAllocated: readonly number[]): Target
   colorBitsAllocated,
   isLossy: false,
 });
-const jpeg2000 = lossless(encodeJpeg2000, [8]);
-const htj2k = lossless(encodeHtj2k, [8]);
+const jpeg2000 = lossless(encodeJpeg2000, eightAndSixteen);
+const htj2k = lossless(encodeHtj2k, eightAndSixteen);
 const deflated = { ...lossless(encodeDeflated, [8, 16, 32]), bitsAllocated: [1, 8, 16, 32] };
 
-/** What is encoded here; both JPEG 2000 syntaxes, and both of HTJ2K, get the same codestream. */
+/** What is encoded here; both JPEG 2000 syntaxes, and all of HTJ2K, get the same codestream. */
 const targets: ReadonlyMap<string, Target> = new Map<string, Target>([
   ['1.2.840.10008.1.2.4.50', { encode: encodeJpeg, bitsAllocated: [8], colorBitsAllocated: [8], isLossy: true }],
   ['1.2.840.10008.1.2.4.70', lossless(encodeSelectionValue1, eightAndSixteen)],
@@ -76,6 +78,7 @@ const targets: ReadonlyMap<string, Target> = new Map<string, Target>([
   ['1.2.840.10008.1.2.4.91', jpeg2000],
   ['1.2.840.10008.1.2.4.201', htj2k],
   ['1.2.840.10008.1.2.4.202', htj2k],
+  ['1.2.840.10008.1.2.4.203', htj2k],
   ['1.2.840.10008.1.2.4.110', lossless(encodeJpegXl, eightAndSixteen)],
   ['1.2.840.10008.1.2.8.1', deflated],
   ['1.2.840.10008.1.2.5', { ...lossless(encodeRleFrame, [8, 16, 32]), bitsAllocated: [8, 16, 32] }],
@@ -84,10 +87,11 @@ const targets: ReadonlyMap<string, Target> = new Map<string, Target>([
 /** The transfer syntaxes that frames can be compressed in. */
 export const encodableTransferSyntaxes: readonly string[] = [...targets.keys()];
 
-/** Codestreams of the first are codestreams of the second, too. */
-const alsoValidAs: Readonly<Record<string, string>> = {
-  '1.2.840.10008.1.2.4.90': '1.2.840.10008.1.2.4.91',
-  '1.2.840.10008.1.2.4.202': '1.2.840.10008.1.2.4.201',
+/** Codestreams of the first are codestreams of the others, too. */
+const alsoValidAs: Readonly<Record<string, readonly string[]>> = {
+  '1.2.840.10008.1.2.4.90': ['1.2.840.10008.1.2.4.91'],
+  '1.2.840.10008.1.2.4.201': ['1.2.840.10008.1.2.4.203'],
+  '1.2.840.10008.1.2.4.202': ['1.2.840.10008.1.2.4.201', '1.2.840.10008.1.2.4.203'],
 };
 
 /** Whether pixels of so many bits can be compressed so; undefined bits: whether any can. More than the bits may still forbid it. */
@@ -119,7 +123,7 @@ export async function transcodeFrame(request: TranscodeRequest): Promise<Transco
   }
   const target = targetFor(to, attributes);
   const wasLossy = isLossyFrame(frame, fromTransferSyntaxUid);
-  if (alsoValidAs[fromTransferSyntaxUid] === toTransferSyntaxUid) {
+  if (alsoValidAs[fromTransferSyntaxUid]?.includes(toTransferSyntaxUid)) {
     const { photometricInterpretation } = attributes;
     return { bytes: new Uint8Array(frame), photometricInterpretation, isLossy: wasLossy };
   }
@@ -163,12 +167,37 @@ async function encodeJpeg(decoded: DecodedFrame, attributes: ImageAttributes): P
   return { bytes: await encodePicture(picture, 'image/jpeg'), photometricInterpretation: 'YBR_FULL' };
 }
 
-/** OpenJPEG makes YBR_RCT of every three samples, which only RGB may become (PS3.5 §8.2.4). */
+/** OpenJPEG's package makes YBR_RCT of every three samples, which only RGB may become (PS3.5 §8.2.4). */
 async function encodeJpeg2000(decoded: DecodedFrame, attributes: ImageAttributes): Promise<Encoded> {
-  if (decoded.meaning === 'YBR_FULL') {
-    throw notAcceptable('YBR_FULL is not compressed as JPEG 2000; HTJ2K, JPEG-LS and RLE hold it');
+  const isRgb = decoded.meaning === 'RGB';
+  if (isWideColor(attributes) || (attributes.samplesPerPixel > 1 && !isRgb)) {
+    return encodeComponents('openjpeg', decoded, attributes);
   }
-  return encodeLossless('openjpeg', decoded, attributes, decoded.meaning === 'RGB' ? 'YBR_RCT' : decoded.meaning);
+  return encodeLossless('openjpeg', decoded, attributes, isRgb ? 'YBR_RCT' : decoded.meaning);
+}
+
+const isWideColor = ({ samplesPerPixel, bitsAllocated }: ImageAttributes): boolean =>
+  samplesPerPixel > 1 && bitsAllocated > 8;
+
+/** Each component by itself, without a colour transform: the encoders' packages take colour of 8 bits only, and OpenJPEG's transforms it. */
+async function encodeComponents(
+  codec: 'openjpeg' | 'openjph',
+  decoded: DecodedFrame,
+  attributes: ImageAttributes,
+): Promise<Encoded> {
+  const { rows, columns, samplesPerPixel, signed } = attributes;
+  if (signed) throw notAcceptable('signed colour is not compressed as JPEG 2000');
+  if (Math.max(rows, columns) > LARGEST_JOINED_SIDE) {
+    throw notAcceptable(`colour of 16 bits is compressed as JPEG 2000 up to ${LARGEST_JOINED_SIDE} pixels to a side`);
+  }
+  const precision = precisionOf(attributes);
+  const codestreams: Uint8Array[] = [];
+  for (let sample = 0; sample < samplesPerPixel; sample++) {
+    const values = precision > 8 ? new Uint16Array(rows * columns) : new Uint8Array(rows * columns);
+    for (let i = 0, from = sample; i < values.length; i++, from += samplesPerPixel) values[i] = decoded.values[from]!;
+    codestreams.push(await encodeWithWasm(codec, { rows, columns, samplesPerPixel: 1, precision, values }));
+  }
+  return { bytes: joinComponents(codestreams), photometricInterpretation: namedAs(decoded.meaning, attributes) };
 }
 
 function encodeSelectionValue1(decoded: DecodedFrame, attributes: ImageAttributes): Encoded {

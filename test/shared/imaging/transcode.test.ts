@@ -63,13 +63,9 @@ const images = fc
     }),
   }));
 
-function refusedOf(uid: string, attributes: ImageAttributes): boolean {
-  const { samplesPerPixel, bitsAllocated, photometricInterpretation, signed } = attributes;
-  const isYbr = photometricInterpretation === 'YBR_FULL';
-  if (uid === JPEG_XL) return signed || isYbr;
-  if (![J2K, J2K_LOSSLESS, HTJ2K, HTJ2K_RPCL].includes(uid) || samplesPerPixel === 1) return false;
-  return bitsAllocated === 16 || (isYbr && (uid === J2K || uid === J2K_LOSSLESS));
-}
+/** Its samples have no sign, and three of them are RGB. */
+const refusedOf = (uid: string, { photometricInterpretation, signed }: ImageAttributes) =>
+  uid === JPEG_XL && (signed || photometricInterpretation === 'YBR_FULL');
 
 async function transcode(frame: Uint8Array, from: string, to: string, attributes: ImageAttributes) {
   return transcodeFrame({ frame, fromTransferSyntaxUid: from, toTransferSyntaxUid: to, attributes });
