@@ -7,26 +7,22 @@ import type { ManifestEntry } from '../archive/manifest.ts';
 import type { EntryRecord } from '../archive/manifest-entry.ts';
 import type { Archive, PackStore } from '../archive/ports.ts';
 import type { DicomJson, JsonElement } from '../dicom/dicom-json-model.ts';
-import { ArchiveError } from '../errors.ts';
+import { ArchiveError, isArchiveError } from '../errors.ts';
 import type { ColorProfile, RenderedMediaType } from '../imaging/encode.ts';
 import { animatedGif } from '../imaging/gif.ts';
-import {
-  type BulkReader,
-  bulkNeededForRendering,
-  imageAttributesOf,
-  items,
-  numbers,
-} from '../imaging/image-attributes.ts';
+import { type BulkReader, imageAttributesOf, items, numbers } from '../imaging/image-attributes.ts';
 import { overlaysOf } from '../imaging/overlay.ts';
 import type { RenderRequest } from '../imaging/render.ts';
+import { reductionFor } from '../imaging/resolution.ts';
 import { shutterOf } from '../imaging/shutter.ts';
 import { annotationOf } from './annotation-text.ts';
 import { bulkPathOf, readBulk } from './bulkdata.ts';
 import type { ByteBudget } from './byte-budget.ts';
-import { type FrameSource, openFrames } from './frame-source.ts';
+import type { FrameSource } from './frame-source.ts';
 import type { Manifests } from './manifests.ts';
 import type { ParseMetadata } from './parsed-metadata.ts';
 import { type RenderParameters, viewportFor } from './render-parameters.ts';
+import { openImage, type TreatedFrame, type Treatment } from './treatment.ts';
 
 /** One frame to one picture; RenderPool's `render`. */
 export type Render = (request: RenderRequest) => Promise<Uint8Array>;
@@ -59,28 +55,28 @@ export interface Pictures {
 const renderedAhead = 2;
 /** Of an animation that no viewport was asked for: beyond it a cine is hundreds of megabytes. */
 const animationPixels = 1024;
-/** Of a LUT or of all frames of an overlay. */
-const longestBulkBytes = 64 * 1024 * 1024;
 /** Where the instance does not say how fast it runs. */
 const defaultFrameTimeMs = 100;
 
-/** Errors: `cannot-render`, `not-found` without frames. */
+/**
+ * @param treatment what is done to each frame beyond the parameters
+ * @param firstFrame that warnings are about; the representative one by default
+ * Errors: `cannot-render`, `not-found` without frames; of the treatment.
+ */
 export async function openPictures(
   { archive, render, frameBudget, pictureTurns, parseMetadata }: RenderOptions,
   record: EntryRecord,
   entry: ManifestEntry,
   parameters: RenderParameters,
+  treatment?: Treatment,
+  firstFrame?: number,
 ): Promise<Pictures> {
-  const frames = openFrames(archive.packs, record, entry);
-  const metadata = parseMetadata(entry);
-  const bulk = new Map<string, Uint8Array>();
-  for (const uri of bulkNeededForRendering(metadata)) {
-    const path = bulkPathOf(uri);
-    // An overlay without its data is left out with a warning; a LUT or palette as long as this is none.
-    if ((entry.bulk[path]?.lengthBytes ?? 0) > longestBulkBytes) continue;
-    bulk.set(uri, await readBulk(archive.packs, record, entry, path));
-  }
-  const drawn = (frameNumber: number) => drawnOver(metadata, frameNumber, (uri) => bulk.get(uri));
+  const image = await openImage({ packs: archive.packs, parseMetadata }, record, entry);
+  const { frames, metadata, bulk } = image;
+  const drawn = (frameNumber: number) => drawnOver(metadata, frameNumber, bulk);
+  const representativeFrameNumber = representativeOf(metadata, frames.count);
+  const shown = firstFrame ?? representativeFrameNumber;
+  const ownWarnings = treatment === undefined ? drawn(1).warnings : await treatment.warnings(image, shown);
   const profile = parameters.profile && {
     ...(await ownProfile(archive.packs, record, entry, metadata)),
     ...(parameters.profile !== 'yes' && { space: parameters.profile }),
@@ -95,34 +91,52 @@ export async function openPictures(
     mediaType: RenderedMediaType,
     viewport = parameters.viewport,
   ): Promise<Uint8Array> => {
-    const attributes = imageAttributesOf(metadata, frameNumber, (uri) => bulk.get(uri));
+    const treated = await treatment?.frame(image, frameNumber);
+    const attributes = treated?.attributes ?? imageAttributesOf(metadata, frameNumber, bulk);
     const text = annotation(frameNumber);
-    const { overlays, shutter } = drawn(frameNumber);
-    return frameBudget.hold(frames.heldBytesOf(frameNumber), async () =>
-      render({
-        frame: await frames.readOne(frameNumber),
-        transferSyntaxUid: frames.givenTransferSyntaxUid,
-        attributes,
-        mediaType,
-        ...(window && { window }),
-        ...(shutter && { shutter }),
-        ...(overlays.length > 0 && { overlays }),
-        ...(viewport && { viewport: viewportFor(viewport, attributes) }),
-        ...(quality && { quality }),
-        ...(text && { annotation: { topLeft: text.topLeft, bottomLeft: text.bottomLeft } }),
-        ...(profile && mediaType !== 'image/gif' && { profile }),
-      }),
-    );
+    const { overlays, shutter } = treated === undefined ? drawn(frameNumber) : nothingDrawn;
+    const wanted = {
+      transferSyntaxUid: frames.givenTransferSyntaxUid,
+      attributes,
+      mediaType,
+      ...(window && { window }),
+      ...(shutter && { shutter }),
+      ...(overlays.length > 0 && { overlays }),
+      ...(viewport && { viewport: viewportFor(viewport, treated?.size ?? attributes) }),
+      ...(quality && { quality }),
+      ...(text && { annotation: { topLeft: text.topLeft, bottomLeft: text.bottomLeft } }),
+      ...(profile && mediaType !== 'image/gif' && { profile }),
+    };
+    if (treated !== undefined) {
+      const { source = sourceOf(frames, frameNumber), heldBytes, drawn: draw } = treated;
+      const { transferSyntaxUid } = source;
+      return frameBudget.hold(source.heldBytes + heldBytes, async () =>
+        render({ ...wanted, ...(await draw()), transferSyntaxUid, frame: await source.read() }),
+      );
+    }
+    const drawnOf = (reduction: number): Promise<Uint8Array> =>
+      frameBudget.hold(frames.heldBytesOf(frameNumber, reduction), async () =>
+        render({ ...wanted, frame: await frames.readOne(frameNumber, reduction) }),
+      );
+    const reduction = reductionFor(wanted);
+    if (frames.heldBytesOf(frameNumber, reduction) === frames.heldBytesOf(frameNumber)) return drawnOf(0);
+    try {
+      return await drawnOf(reduction);
+    } catch (error) {
+      // What a lower resolution cannot show rightly, the whole frame may.
+      if (!isArchiveError(error, 'cannot-render')) throw error;
+      return drawnOf(0);
+    }
   };
 
   return {
     frames,
-    representativeFrameNumber: representativeOf(metadata, frames.count),
+    representativeFrameNumber,
     one: (frameNumber, mediaType) => one(frameNumber, mediaType),
     several: (frameNumbers, mediaType) =>
       ahead(frameNumbers, pictureTurns, (frameNumber) => one(frameNumber, mediaType)),
     animation: (frameNumbers) => {
-      const { rows, columns } = imageAttributesOf(metadata, frameNumbers[0] ?? 1, (uri) => bulk.get(uri));
+      const { rows, columns } = imageAttributesOf(metadata, frameNumbers[0] ?? 1, bulk);
       const isLarge = Math.max(rows, columns) > animationPixels;
       const viewport =
         parameters.viewport ?? (isLarge ? { width: animationPixels, height: animationPixels } : undefined);
@@ -131,7 +145,7 @@ export async function openPictures(
     },
     warningsFor: (mediaType) => [
       ...parameters.warnings,
-      ...drawn(1).warnings,
+      ...ownWarnings,
       ...(quality !== undefined && mediaType !== 'image/jpeg' ? ['The quality parameter is for JPEG alone.'] : []),
       ...(profile && mediaType === 'image/gif' ? ['The iccprofile parameter is not supported for GIF.'] : []),
       ...(window && isColor(metadata) ? ['The window parameter has no meaning for colour and was ignored.'] : []),
@@ -141,6 +155,14 @@ export async function openPictures(
     ],
   };
 }
+
+const nothingDrawn = { overlays: [], shutter: undefined } as const;
+
+const sourceOf = (frames: FrameSource, frameNumber: number): NonNullable<TreatedFrame['source']> => ({
+  heldBytes: frames.heldBytesOf(frameNumber),
+  transferSyntaxUid: frames.givenTransferSyntaxUid,
+  read: () => frames.readOne(frameNumber),
+});
 
 /** What hides parts of a frame and what is drawn over it, as the image itself says; an overlay that serves as shutter is not drawn. */
 function drawnOver(metadata: DicomJson, frameNumber: number, bulk: BulkReader) {
@@ -155,7 +177,7 @@ function drawnOver(metadata: DicomJson, frameNumber: number, bulk: BulkReader) {
 }
 
 /** In order, `renderedAhead` of them under way at a time. Ending early gives up what has not had its turn yet. */
-async function* ahead(
+export async function* ahead(
   frameNumbers: readonly number[],
   turns: ByteBudget,
   picture: (frameNumber: number) => Promise<Uint8Array>,

@@ -18,8 +18,17 @@ export interface RenderParameters {
   readonly annotation?: readonly AnnotationKind[];
   /** `yes`: the colours as they are, with the profile that describes them. */
   readonly profile?: 'yes' | ColorSpace;
+  /** The presentation state to apply, in the study of the image (§9, presentationUID; of other resources an extension). */
+  readonly presentation?: NamedInstance;
+  /** The segmentation to lay over the image, in its study (an extension); of its segments those, or all. */
+  readonly segmentation?: { readonly ref: NamedInstance; readonly segmentNumbers: readonly number[] | undefined };
   /** Sentences for the header field Warning. */
   readonly warnings: readonly string[];
+}
+
+export interface NamedInstance {
+  readonly seriesInstanceUid: string;
+  readonly sopInstanceUid: string;
 }
 
 /** What the client left out is undefined: of a size as the aspect ratio wants, of a source to the far edge of the frame. */
@@ -40,7 +49,21 @@ export interface RequestedViewport {
 /** No screen is larger, and a picture of this size is still rendered within memory and time. */
 export const maximumViewport = 8192;
 
-export type RenderParameterName = 'window' | 'viewport' | 'quality' | 'annotation' | 'iccprofile' | 'charset';
+export type RenderParameterName =
+  | 'window'
+  | 'viewport'
+  | 'quality'
+  | 'annotation'
+  | 'iccprofile'
+  | 'charset'
+  | TreatmentParameterName;
+/** What is applied to images one by one. */
+export type TreatmentParameterName =
+  | 'presentationUID'
+  | 'presentationSeriesUID'
+  | 'segmentationUID'
+  | 'segmentationSeriesUID'
+  | 'segmentNumbers';
 export const renderParameterNames: readonly RenderParameterName[] = [
   'window',
   'viewport',
@@ -48,6 +71,11 @@ export const renderParameterNames: readonly RenderParameterName[] = [
   'annotation',
   'iccprofile',
   'charset',
+  'presentationUID',
+  'presentationSeriesUID',
+  'segmentationUID',
+  'segmentationSeriesUID',
+  'segmentNumbers',
 ];
 
 const functions: Readonly<Record<string, WindowFunction>> = {
@@ -59,11 +87,13 @@ const functions: Readonly<Record<string, WindowFunction>> = {
 
 /**
  * @param taken the parameters that the resource has; others are warned about
+ * @param others what the resource reads by itself
  * Error `bad-request` for a value that cannot be understood.
  */
 export function parseRenderParameters(
   query: URLSearchParams,
   taken: readonly RenderParameterName[] = renderParameterNames,
+  others: readonly string[] = [],
 ): RenderParameters {
   const value = (name: RenderParameterName): string | null => (taken.includes(name) ? query.get(name) : null);
   const window = value('window');
@@ -78,7 +108,12 @@ export function parseRenderParameters(
     ...(quality !== null && { quality: parseQuality(quality) }),
     ...(annotation !== null && { annotation: parseAnnotation(annotation) }),
     ...(profile !== null && parseProfile(profile)),
-    warnings: [...notTaken(query, [...taken, 'accept']), ...(charset === null ? [] : charsetWarning(charset))],
+    ...parsePresentation(value('presentationUID'), value('presentationSeriesUID')),
+    ...parseSegmentation(value('segmentationUID'), value('segmentationSeriesUID'), value('segmentNumbers')),
+    warnings: [
+      ...notTaken(query, [...taken, ...others, 'accept']),
+      ...(charset === null ? [] : charsetWarning(charset)),
+    ],
   };
 }
 
@@ -183,6 +218,47 @@ export function parseAnnotation(text: string): readonly AnnotationKind[] {
   throw new ArchiveError(
     'bad-request',
     'The parameter annotation is patient, technique, or both with a comma between.',
+  );
+}
+
+export function parsePresentation(
+  sopInstanceUid: string | null,
+  seriesInstanceUid: string | null,
+): Pick<RenderParameters, 'presentation'> {
+  const presentation = namedInstance(sopInstanceUid, seriesInstanceUid, 'presentation');
+  return presentation === undefined ? {} : { presentation };
+}
+
+function parseSegmentation(
+  sopInstanceUid: string | null,
+  seriesInstanceUid: string | null,
+  segments: string | null,
+): Pick<RenderParameters, 'segmentation'> {
+  const ref = namedInstance(sopInstanceUid, seriesInstanceUid, 'segmentation');
+  const segmentNumbers = segments?.split(',').map((piece) => whole(piece.trim()));
+  const isList = segmentNumbers?.every((number) => number >= 1 && number <= 65535) ?? true;
+  if (!isList || (ref === undefined && segmentNumbers !== undefined)) {
+    throw new ArchiveError(
+      'bad-request',
+      'The parameter segmentNumbers is numbers from 1 with commas between, and goes with segmentationUID.',
+    );
+  }
+  return ref === undefined ? {} : { segmentation: { ref, segmentNumbers } };
+}
+
+function namedInstance(
+  sopInstanceUid: string | null,
+  seriesInstanceUid: string | null,
+  what: 'presentation' | 'segmentation',
+): NamedInstance | undefined {
+  if (sopInstanceUid === null && seriesInstanceUid === null) return undefined;
+  const [sop, series] = [sopInstanceUid, seriesInstanceUid].map((uid) => uid?.trim() ?? '');
+  if (sop && series && sop.length <= 256 && series.length <= 256) {
+    return { sopInstanceUid: sop, seriesInstanceUid: series };
+  }
+  throw new ArchiveError(
+    'bad-request',
+    `The parameters ${what}UID and ${what}SeriesUID go together: the SOP Instance UID and the Series Instance UID of the ${what}, in the study of the image.`,
   );
 }
 

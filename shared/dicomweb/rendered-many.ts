@@ -18,6 +18,7 @@ import { maximumPictures, pictureTypes, tooMany } from './rendered.ts';
 import { contentOf, mediaTypesOf, renditionOf } from './renditions.ts';
 import { addWarning } from './search.ts';
 import { inViewingOrder, type StoredInstance } from './stored-instances.ts';
+import { treatmentOf } from './treatments.ts';
 
 interface Chosen {
   readonly instance: StoredInstance;
@@ -32,6 +33,12 @@ export async function retrieveRenderedMany(
   ranges: readonly MediaRange[],
   parameters: RenderParameters,
 ): Promise<Response> {
+  if (parameters.presentation !== undefined || parameters.segmentation !== undefined) {
+    throw new ArchiveError(
+      'bad-request',
+      'The parameters presentationUID and segmentationUID go with one image or its frames, not with a series or a study.',
+    );
+  }
   const chosen = inViewingOrder(instances).flatMap((instance) => {
     const mediaType = chooseType(ranges, instance);
     return mediaType === undefined ? [] : [{ instance, mediaType }];
@@ -128,7 +135,8 @@ async function* instanceParts(
     yield { headers, body: await rendition.body() };
     return;
   }
-  const pictures = await openPictures(options, instance, entry, parameters);
+  const treatment = await treatmentOf(options, instance.tenant, instance, parameters);
+  const pictures = await openPictures(options, instance, entry, parameters, treatment);
   const count = Math.min(pictures.frames.count, maximumPictures);
   const frameNumbers = Array.from({ length: count }, (_, i) => i + 1);
   if (mediaType === 'image/gif' && count > 1) {

@@ -14,10 +14,12 @@ import { openPictures, type Pictures, type RenderOptions } from './pictures.ts';
 import { refPath } from './references.ts';
 import { parseRenderParameters, type RenderParameters } from './render-parameters.ts';
 import { retrieveRenderedMany } from './rendered-many.ts';
+import { renderPresentation } from './rendered-presentation.ts';
 import { cannotRenderThis, contentOf, mediaTypesOf, type Rendition, renditionOf } from './renditions.ts';
 import type { PictureResource } from './routes.ts';
 import { addWarning } from './search.ts';
 import { getCurrent, listStored, type StoredInstance, storedInstance } from './stored-instances.ts';
+import { treatmentOf } from './treatments.ts';
 
 /** Of pictures and animations; renderers that are asked for more keep everybody else waiting. */
 export const maximumPictures = 2000;
@@ -46,7 +48,7 @@ export async function retrieveRendered(
 /**
  * §8.7.4: rendered media types have no transfer syntax, so a range that names one cannot be met. Error `bad-request` when all do.
  */
-function withoutTransferSyntaxes(ranges: readonly MediaRange[]): readonly MediaRange[] {
+export function withoutTransferSyntaxes(ranges: readonly MediaRange[]): readonly MediaRange[] {
   const plain = ranges.filter(({ transferSyntax }) => transferSyntax === undefined || transferSyntax === '*');
   if (plain.length > 0 || ranges.length === 0) return plain;
   throw new ArchiveError(
@@ -72,6 +74,7 @@ export async function renderInstance(
   const { instance, frameNumbers } = wanted;
   const content = contentOf(instance);
   if (content === 'picture') return renderPictures(options, context, wanted);
+  if (content === 'presentation') return renderPresentation(options, context, wanted);
   if (content === 'none' || frameNumbers !== undefined) throw cannotRenderThis(instance);
   return renderDocument(options, context, wanted);
 }
@@ -89,7 +92,8 @@ async function renderPictures(
 ): Promise<Response> {
   const entry = await options.manifests.entryOf(instance);
   if (entry.frames.kind === 'none') throw cannotRenderThis({ ...instance, isImage: false });
-  const pictures = await openPictures(options, instance, entry, parameters);
+  const treatment = await treatmentOf(options, context.tenant, instance, parameters);
+  const pictures = await openPictures(options, instance, entry, parameters, treatment, frameNumbers?.[0]);
   if (frameNumbers !== undefined) assertFramesExist(pictures.frames, frameNumbers);
   const chosen = chooseForm(ranges, pictures, frameNumbers);
   const tag = entityTag(
@@ -99,6 +103,7 @@ async function renderPictures(
     chosen.mediaType,
     chosen.frameNumbers.join(),
     JSON.stringify(parameters),
+    ...(treatment?.identity ?? []),
   );
   if (isUnchanged(context.request, tag)) return notModified(tag, keptForAWhile);
   const headers = new Headers({ etag: tag, 'cache-control': keptForAWhile });
@@ -225,8 +230,10 @@ async function singlePart(rendition: Rendition, headers: Headers, tag: string, c
 }
 
 /** What is asked for of a picture, where there is none. */
-function noPicture({ window, viewport, quality, annotation, profile }: RenderParameters): string[] {
-  const asked = Object.entries({ window, viewport, quality, annotation, iccprofile: profile });
+function noPicture(parameters: RenderParameters): string[] {
+  const { window, viewport, quality, annotation, profile, presentation, segmentation } = parameters;
+  const treatment = { presentationUID: presentation, segmentationUID: segmentation };
+  const asked = Object.entries({ window, viewport, quality, annotation, iccprofile: profile, ...treatment });
   const names = asked.flatMap(([name, value]) => (value === undefined ? [] : [name]));
   return names.length === 0 ? [] : [`This is no picture; ignored: ${names.join(', ')}.`];
 }

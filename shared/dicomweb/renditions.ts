@@ -11,6 +11,7 @@ import { frameRange } from '../dicom/frame-ranges.ts';
 import { transferSyntaxOf } from '../dicom/transfer-syntax.ts';
 import { ArchiveError } from '../errors.ts';
 import { canDecode } from '../imaging/codecs.ts';
+import { isPresentationState } from '../imaging/presentation-state.ts';
 import type { BodySource } from './body.ts';
 import { needsWhole, readWhole } from './bulkdata.ts';
 import { createByteBudget } from './byte-budget.ts';
@@ -19,7 +20,7 @@ import { reportHtml, reportPlainText, reportPolicy } from './report-text.ts';
 import { keyOf, type StoredInstance } from './stored-instances.ts';
 import { reportOf } from './structured-report.ts';
 
-export type Content = 'picture' | 'video' | 'report' | 'document' | 'none';
+export type Content = 'picture' | 'video' | 'report' | 'document' | 'presentation' | 'none';
 
 const storage = '1.2.840.10008.5.1.4.1.1.';
 const encapsulatedDocument = '00420011';
@@ -40,6 +41,7 @@ export function contentOf({ sopClassUid, transferSyntaxUid, isImage }: Judged): 
   if (isVideo(transferSyntaxUid)) return 'video';
   if (isImage) return 'picture';
   if (Object.hasOwn(documentTypes, sopClassUid)) return 'document';
+  if (isPresentationState(sopClassUid)) return 'presentation';
   return sopClassUid.startsWith(`${storage}88.`) ? 'report' : 'none';
 }
 

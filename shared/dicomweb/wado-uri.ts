@@ -1,7 +1,6 @@
 /**
  * The URI service (WADO-URI), PS3.18 chapter 9: one instance, named by query parameters, as DICOM or rendered. Its parameters become those
- * of the other transactions, which answer it. What would have to change the instance first (de-identification, presentation
- * states) is refused: silently leaving it out would show more, or other, than was asked for.
+ * of the other transactions, which answer it. De-identification is refused: silently leaving it out would show more than was asked for.
  */
 import type { InstanceRef } from '../archive/records.ts';
 import { isUid } from '../dicom/uid.ts';
@@ -16,6 +15,7 @@ import {
   decimal,
   isSide,
   parseAnnotation,
+  parsePresentation,
   parseQuality,
   type RenderParameters,
   type RequestedViewport,
@@ -110,12 +110,6 @@ function refuseWhatIsNotApplied(query: ReadonlyMap<string, string>): void {
       'Instances are not de-identified here, so nothing is given for anonymize=yes; leave it out, or de-identify what you retrieve.',
     );
   }
-  if (query.has('presentationUID') || query.has('presentationSeriesUID')) {
-    throw new ArchiveError(
-      'not-acceptable',
-      'Presentation states are not applied here; leave presentationUID and presentationSeriesUID out to see the image without them.',
-    );
-  }
 }
 
 /** `contentType` where it is given, else the header field Accept; a '+' that URL decoding made a space is put back. */
@@ -127,8 +121,9 @@ function rangesOf({ request }: Context, query: ReadonlyMap<string, string>): rea
 }
 
 function offersOf(instance: StoredInstance): Offer<string>[] {
-  const isPicture = contentOf(instance) === 'picture';
-  const rendered = isPicture && canDecode(instance.transferSyntaxUid) ? pictureTypes : mediaTypesOf(instance);
+  const content = contentOf(instance);
+  const isPicture = content === 'picture' ? canDecode(instance.transferSyntaxUid) : content === 'presentation';
+  const rendered = isPicture ? pictureTypes : mediaTypesOf(instance);
   return [...rendered, dicom].map((type) => ({ type, form: 'single', value: type }));
 }
 
@@ -145,6 +140,7 @@ function parametersOf(query: ReadonlyMap<string, string>): RenderParameters {
     ...(viewport && { viewport }),
     ...(quality !== undefined && { quality: parseQuality(quality) }),
     ...(annotation !== undefined && { annotation: parseAnnotation(annotation) }),
+    ...presentationOf(query),
     warnings: [
       ...(charset === undefined ? [] : charsetWarning(charset)),
       ...(others.length === 0
@@ -152,6 +148,15 @@ function parametersOf(query: ReadonlyMap<string, string>): RenderParameters {
         : [`The following parameters are not supported here and have been ignored: ${others.join(', ')}.`]),
     ],
   };
+}
+
+/** §9: a region goes with no presentation state, whose displayed area it would be part of, or of the image: it is not said. */
+function presentationOf(query: ReadonlyMap<string, string>): Pick<RenderParameters, 'presentation'> {
+  const found = parsePresentation(query.get('presentationUID') ?? null, query.get('presentationSeriesUID') ?? null);
+  if (found.presentation !== undefined && query.has('region')) {
+    throw badRequest('The parameter region does not go with presentationUID, whose displayed area is shown.');
+  }
+  return found;
 }
 
 /** Both or none; in modality units, LINEAR. */

@@ -6,7 +6,7 @@ import type { DicomJson, JsonElement } from '../dicom/dicom-json-model.ts';
 import { rgbOfLab } from './cie-lab.ts';
 import { cannotRender } from './decoded-frame.ts';
 import { functionalGroups, items, numbers } from './image-attributes.ts';
-import { type Palette, paletteOf } from './lookup-table.ts';
+import { type LookupTable, type Palette, paletteOf } from './lookup-table.ts';
 import type { Affine } from './presentation-geometry.ts';
 import type { Rgb } from './raster.ts';
 import { type SlicePosition, sliceGeometryOf } from './volume-slice.ts';
@@ -82,6 +82,27 @@ function tryPalette(metadata: DicomJson): Palette | undefined {
 }
 
 export const colorOf = (segmentNumber: number): Rgb => distinct[(Math.max(1, segmentNumber) - 1) % distinct.length]!;
+
+/** Of a label map: those of its palette, where it has one, else of its segments; background has none. */
+export function labelColors(
+  { colors, palette, background }: Segmentation,
+  segmentNumbers: readonly number[] | undefined,
+): ReadonlyMap<number, Rgb> {
+  const labels = new Map<number, Rgb>();
+  for (const [number, color] of colors) {
+    if (number === background || number === 0 || segmentNumbers?.includes(number) === false) continue;
+    labels.set(number, palette === undefined ? color : paletteColor(palette, number));
+  }
+  return labels;
+}
+
+function paletteColor({ red, green, blue }: Palette, value: number): Rgb {
+  const part = ({ entries, firstMapped, bits }: LookupTable): number => {
+    const at = Math.max(0, Math.min(entries.length - 1, value - firstMapped));
+    return Math.round(((entries[at] ?? 0) * 255) / (2 ** bits - 1));
+  };
+  return [part(red), part(green), part(blue)];
+}
 
 function labColor(element: JsonElement | undefined): Rgb | undefined {
   const [lightness, a, b] = numbers(element);

@@ -142,7 +142,7 @@ describe('a request that cannot be answered as meant', () => {
 
   it('is refused rather than answered without its presentation state', async () => {
     const problem = await problemOf(await get(image, '&presentationUID=1.2&presentationSeriesUID=1.3'));
-    expect([problem.status, problem.detail]).toEqual([406, expect.stringContaining('Presentation states')]);
+    expect([problem.status, problem.detail]).toEqual([404, expect.stringContaining('presentation state')]);
   });
 
   it('without its parts is 400, of what is not there 404', async () => {
