@@ -3,8 +3,8 @@
  * counted is written on the condition that it is still the same; so nobody who has counted earlier can write later. Every recount writes,
  * also when nothing has changed, since otherwise such a one could.
  *
- * Cost: the instances of a series are read, of which only three attributes travel: a read unit for some six of them (10,000 in one
- * series: 1,700 units, seven requests). Recounts of one series at the same time, in one process, are one.
+ * Cost: the instances of a series are read, some twelve to two read units (COST); recounts of one series, or of one study, at the
+ * same time in one process are one.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
@@ -102,11 +102,7 @@ export function createAggregateTable(calls: Calls, timing: Timing): AggregateTab
   async function recountSeries(tenant: string, ref: SeriesRef): Promise<boolean> {
     const at = seriesKey(tenant, ref);
     const known = await calls.get<SeriesItem>(at);
-    const counted = await countInstances(tenant, ref);
-    const first = counted.first && (await calls.get<InstanceItem>(counted.first));
-    // What was the first is elsewhere now.
-    if (counted.first !== undefined && (first?.pack !== counted.first.pack || first.offset !== counted.first.offset))
-      return false;
+    const { count, classes, first } = await countInstances(tenant, ref);
     const attributes = unpackAttributes(first?.data);
     const ofSeries = attributesOf('series', attributes);
     const version = (known?.version ?? 0) + 1;
@@ -115,14 +111,14 @@ export function createAggregateTable(calls: Calls, timing: Timing): AggregateTab
         ...at,
         ...uidsToSay([ref.studyInstanceUid, ref.seriesInstanceUid]),
         version,
-        instanceCount: counted.count,
+        instanceCount: count,
         data: packAttributes(ofSeries),
         studyData: packAttributes(attributesOf('study', attributes)),
         modalities: textsOf(ofSeries['00080060']),
-        classes: [...counted.classes].sort().slice(0, MAXIMUM_LIST),
+        classes: [...classes].sort().slice(0, MAXIMUM_LIST),
         pack: first?.pack ?? '',
         offset: first?.offset ?? 0,
-        ...(counted.count > 0 && { lookup: uidLookup(tenant, ref.seriesInstanceUid), found: 'SERIES' }),
+        ...(count > 0 && { lookup: uidLookup(tenant, ref.seriesInstanceUid), found: 'SERIES' }),
       },
       isStill(known?.version),
     );
@@ -130,8 +126,9 @@ export function createAggregateTable(calls: Calls, timing: Timing): AggregateTab
   }
 
   async function countInstances(tenant: string, ref: SeriesRef) {
-    type Counted = ItemKey & Pick<InstanceItem, 'class' | 'pack' | 'offset'>;
-    const only = ['pk', 'sk', 'class', 'pack', 'offset'];
+    type Counted = Pick<InstanceItem, 'class' | 'pack' | 'offset' | 'data'>;
+    // The same read units as without the data, and no second question for those of the first.
+    const only = ['class', 'pack', 'offset', 'data'];
     const classes = new Set<string>();
     let count = 0;
     let first: Counted | undefined;
@@ -164,9 +161,10 @@ export function createAggregateTable(calls: Calls, timing: Timing): AggregateTab
       .digest('base64url');
     const isSame = known?.lookupHash === lookupHash;
     const attempt = { version, writer: randomBytes(6).toString('base64url'), day };
+    const own = isSame ? [] : lookupItems(tenant, at.pk, attempt, lookups);
     if (isShown && !isSame) {
       await noteMonth(tenant, monthOf(day));
-      await calls.writeMany(lookupItems(tenant, at.pk, attempt, lookups));
+      await calls.writeMany(own);
     }
     const lookupAttempt = isSame ? known?.lookupAttempt : attemptPrefix(attempt);
     const written = await calls.put<StoredStudyItem>(
@@ -190,12 +188,12 @@ export function createAggregateTable(calls: Calls, timing: Timing): AggregateTab
       },
       isStill(known?.version),
     );
-    if (!written.isDone) return false;
-    if (!isSame) await removeLookups(at.pk, version, lookupAttempt ?? '');
-    return true;
+    if (!written.isDone) await calls.writeMany([], own);
+    else if (known !== undefined && !isSame) await removeLookups(at.pk, version, lookupAttempt ?? '');
+    return written.isDone;
   }
 
-  /** All that do not lead to the study any more, and what failed attempts have left. */
+  /** All that do not lead to the study any more, and what has been left by whoever did not come to the end of an attempt. */
   async function removeLookups(pk: string, version: number, kept: string): Promise<void> {
     const asked = { partition: pk, range: lookupsUpTo(version), only: ['pk', 'sk'] };
     for await (const page of calls.pages<ItemKey>(asked))
@@ -219,11 +217,16 @@ export function createAggregateTable(calls: Calls, timing: Timing): AggregateTab
       Number.POSITIVE_INFINITY,
     );
 
+  const inTurn = createTurns();
+
   return {
-    recount: oneAtATime(async (tenant, ref) => {
-      await settle(() => recountSeries(tenant, ref));
-      await settle(() => recountStudy(tenant, ref));
-    }),
+    async recount(tenant, ref) {
+      const { studyInstanceUid, seriesInstanceUid } = ref;
+      await inTurn(JSON.stringify([tenant, studyInstanceUid, seriesInstanceUid]), () =>
+        settle(() => recountSeries(tenant, ref)),
+      );
+      await inTurn(JSON.stringify([tenant, studyInstanceUid]), () => settle(() => recountStudy(tenant, ref)));
+    },
 
     async getStudy(tenant, ref) {
       const item = await calls.get<StudyItem>(studyKey(tenant, ref));
@@ -250,30 +253,23 @@ const isStill = (version: number | undefined): Condition =>
     ? { text: 'attribute_not_exists(pk)' }
     : { text: '#version = :version', names: { '#version': 'version' }, values: { ':version': version } };
 
-/** Whoever asks for a recount while one runs is served, with all others who do, by the next. */
-function oneAtATime(
-  recount: (tenant: string, ref: SeriesRef) => Promise<void>,
-): (tenant: string, ref: SeriesRef) => Promise<void> {
+/** Work of one name at a time: whoever asks for it while it is done is served, with all others who do, by the next turn. */
+function createTurns(): (name: string, work: () => Promise<void>) => Promise<void> {
   const running = new Map<string, Promise<void>>();
   const waiting = new Map<string, Promise<void>>();
-  return async (tenant, ref) => {
-    const name = JSON.stringify([tenant, ref.studyInstanceUid, ref.seriesInstanceUid]);
+  return (name, work) => {
     const start = (): Promise<void> => {
-      const work = recount(tenant, ref).finally(() => running.delete(name));
-      running.set(name, work);
-      return work;
+      waiting.delete(name);
+      const done = work().finally(() => {
+        if (running.get(name) === done) running.delete(name);
+      });
+      running.set(name, done);
+      return done;
     };
     const current = running.get(name);
     if (current === undefined) return start();
-    let next = waiting.get(name);
-    if (next === undefined) {
-      const begin = (): Promise<void> => {
-        waiting.delete(name);
-        return start();
-      };
-      next = current.then(begin, begin);
-      waiting.set(name, next);
-    }
+    const next = waiting.get(name) ?? current.then(start, start);
+    waiting.set(name, next);
     return next;
   };
 }
