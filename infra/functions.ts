@@ -31,7 +31,7 @@ export interface Grants {
 }
 
 export interface FunctionRow {
-  readonly name: 'search' | 'render' | 'retrieve' | 'store' | 'gateway' | 'ingest' | 'erase' | 'purge';
+  readonly name: 'search' | 'render' | 'volume' | 'retrieve' | 'store' | 'gateway' | 'ingest' | 'erase' | 'purge';
   readonly trigger: HttpTrigger | QueueTrigger | ScheduleTrigger;
   readonly memoryMb: number;
   readonly timeoutSeconds: number;
@@ -80,6 +80,21 @@ export const functions: readonly FunctionRow[] = [
       ],
     },
     memoryMb: 3008,
+    timeoutSeconds: 60,
+    grants: { index: 'read', packs: 'read' },
+  },
+  {
+    name: 'volume',
+    trigger: {
+      kind: 'http',
+      methods: read,
+      // As the standard's editions spell them.
+      paths: [study, series, instance].flatMap((path) =>
+        ['renderedmpr', 'renderedMPR', 'rendered3d', 'rendered3D'].map((name) => `${path}/${name}`),
+      ),
+    },
+    // Three volumes of 512 x 512 x 300 and what decodes them; with the memory come the processors.
+    memoryMb: 7076,
     timeoutSeconds: 60,
     grants: { index: 'read', packs: 'read' },
   },

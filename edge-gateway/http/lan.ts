@@ -10,6 +10,7 @@ import type { Archive } from '#shared/archive/ports.ts';
 import type { InspectEntry } from '#shared/dicomweb/manifests.ts';
 import { createDicomwebService } from '#shared/dicomweb/service.ts';
 import { createRenderPool } from '#shared/imaging/render-pool.ts';
+import { createVolumePool } from '#shared/imaging/volume-pool.ts';
 import type { Logger } from '#shared/log.ts';
 import { problemResponse } from '#shared/problem.ts';
 import type { Receiver } from '../cache/receiver.ts';
@@ -43,6 +44,8 @@ const RENDER_TIMEOUT_MS = 10_000;
 /** Of one frame: a breast tomosynthesis slice takes a tenth of it. */
 const RENDER_MEMORY_MB = 512;
 const WAITING_FRAMES = 64;
+/** Of volumes that are in use or kept for the next cut: one of 512 x 512 x 480, so that a gateway stays below a gigabyte. */
+const VOLUME_CACHE_BYTES = 256 * 1024 * 1024;
 /** How long the answer to a store waits for an index that is behind. */
 const FINDABLE_TIMEOUT_MS = 5_000;
 
@@ -52,6 +55,12 @@ export function createLan({ settings, archive, receiver, inspectEntry, status, m
     threads: RENDER_THREADS,
     timeoutMs: RENDER_TIMEOUT_MS,
     memoryMb: RENDER_MEMORY_MB,
+    maxWaiting: WAITING_FRAMES,
+  });
+  const volumePool = createVolumePool({
+    threads: RENDER_THREADS,
+    memoryMb: RENDER_MEMORY_MB,
+    volumeLimitBytes: VOLUME_CACHE_BYTES,
     maxWaiting: WAITING_FRAMES,
   });
   const dicomweb = createDicomwebService({
@@ -67,6 +76,8 @@ export function createLan({ settings, archive, receiver, inspectEntry, status, m
     },
     render: renderPool.render,
     transcode: renderPool.transcode,
+    volumes: volumePool,
+    volumeCacheBytes: VOLUME_CACHE_BYTES,
     log,
     inspectEntry,
   });
@@ -89,7 +100,10 @@ export function createLan({ settings, archive, receiver, inspectEntry, status, m
       }
       return viewerIsHere ? viewer(request) : pages(request);
     },
-    close: () => renderPool.close(),
+    async close() {
+      await renderPool.close();
+      await volumePool.close();
+    },
   };
 }
 

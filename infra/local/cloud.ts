@@ -20,10 +20,12 @@ import { createRetrieveService } from '#functions/retrieve/service.ts';
 import { createSearchService } from '#functions/search/service.ts';
 import { createBatchReceiver } from '#functions/store/receiver.ts';
 import { createStoreService } from '#functions/store/service.ts';
+import { createVolumeService } from '#functions/volume/service.ts';
 import type { Archive } from '#shared/archive/ports.ts';
 import { createEraser } from '#shared/dicomweb/erase.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import { createRenderPool } from '#shared/imaging/render-pool.ts';
+import { createVolumePool } from '#shared/imaging/volume-pool.ts';
 import type { Logger } from '#shared/log.ts';
 import { problemResponse } from '#shared/problem.ts';
 import { type FunctionRow, functions } from '../functions.ts';
@@ -68,6 +70,8 @@ const SWEEP_INTERVAL_MS = 60 * 60 * 1000;
 const RENDER_THREADS = 2;
 const RENDER_TIMEOUT_MS = 10_000;
 const RENDER_MEMORY_MB = 1024;
+/** Of volumes that are kept for the next cut, and so of one: three of 512 x 512 x 300. */
+const VOLUME_CACHE_BYTES = 512 * 1024 * 1024;
 
 export async function startLocalCloud(options: LocalCloudOptions): Promise<LocalCloud> {
   const { folder, host, log } = options;
@@ -82,6 +86,11 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
     threads: RENDER_THREADS,
     timeoutMs: RENDER_TIMEOUT_MS,
     memoryMb: RENDER_MEMORY_MB,
+  });
+  const volumePool = createVolumePool({
+    threads: RENDER_THREADS,
+    memoryMb: RENDER_MEMORY_MB,
+    volumeLimitBytes: VOLUME_CACHE_BYTES,
   });
   let url = '';
   const urls = createSignedUrls(folder, options.publicOrigin ?? (() => url));
@@ -101,16 +110,17 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
     nowMs,
     log: log.child({ function: 'store' }),
   });
-  const offered = ['search', 'retrieve', 'render', 'store', 'erase'] as const;
+  const offered = ['search', 'retrieve', 'render', 'volume', 'store', 'erase'] as const;
   const dicomweb = { archive, tenantOf, render: renderPool.render, transcode: renderPool.transcode, log, offered };
   const grantUpload = async (...args: Parameters<typeof urls.signPut>) => urls.signPut(...args);
   const grantRead = async (...args: Parameters<typeof urls.signGet>) => urls.signGet(...args);
   const httpServices: Record<
-    HttpRow['name'] & ('search' | 'render' | 'retrieve' | 'store' | 'gateway' | 'erase'),
+    HttpRow['name'] & ('search' | 'render' | 'volume' | 'retrieve' | 'store' | 'gateway' | 'erase'),
     Service
   > = {
     search: createSearchService(dicomweb),
     render: createRenderService(dicomweb),
+    volume: createVolumeService({ ...dicomweb, volumes: volumePool, volumeCacheBytes: VOLUME_CACHE_BYTES }),
     retrieve: createRetrieveService(dicomweb),
     store: createStoreService({ ...dicomweb, receiver }),
     erase: createEraseService({ ...dicomweb, eraser: createEraser(index, nowMs) }),
@@ -170,6 +180,7 @@ export async function startLocalCloud(options: LocalCloudOptions): Promise<Local
       await Promise.all(schedules.map((schedule) => schedule.close()));
       await Promise.all(pipelines.map((pipeline) => pipeline.close()));
       await renderPool.close();
+      await volumePool.close();
       await queue.close();
       await index.close();
     },

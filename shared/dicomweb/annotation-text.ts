@@ -9,6 +9,7 @@ import type { Annotation } from '../imaging/annotation.ts';
 import { canBeDrawn } from '../imaging/glyphs.ts';
 import { items } from '../imaging/image-attributes.ts';
 import type { AnnotationKind } from './render-parameters.ts';
+import type { VolumeView } from './volume-view.ts';
 
 export interface AnnotationText extends Annotation {
   /** Whether all characters have a glyph; those that have none are drawn as empty boxes. */
@@ -23,6 +24,29 @@ export function annotationOf(
   const topLeft = kinds.includes('patient') ? patientLines(metadata) : [];
   const bottomLeft = kinds.includes('technique') ? techniqueLines(metadata, frame) : [];
   return { topLeft, bottomLeft, complete: [...topLeft, ...bottomLeft].every(canBeDrawn) };
+}
+
+/** Of one slice alone: its number and place, of the picture of a plane through all of them an untruth. */
+const ofOneSlice = ['00200013', '00201041', '00200032', '00180050', '52009230'];
+
+/** The same for a plane through a volume: of the slices what they have in common, and what was made of them. */
+export function volumeAnnotationOf(
+  metadata: DicomJson,
+  kinds: readonly AnnotationKind[],
+  { described, slab }: VolumeView,
+): AnnotationText {
+  const common = Object.fromEntries(Object.entries(metadata).filter(([tag]) => !ofOneSlice.includes(tag)));
+  const text = annotationOf(common, kinds, { number: 1, count: 1 });
+  if (!kinds.includes('technique')) return text;
+  const projection = slab && { maximum: 'MIP', minimum: 'MinIP', average: 'average' }[slab.method];
+  const thickness = described.slabMm === undefined ? undefined : `${described.slabMm}mm`;
+  return {
+    ...text,
+    bottomLeft: [
+      ...text.bottomLeft,
+      ...lines([[described.kind === 'rendered3d' ? '3D' : 'MPR', projection, thickness]]),
+    ],
+  };
 }
 
 function patientLines(metadata: DicomJson): string[] {

@@ -7,7 +7,8 @@ import { tagKey } from '../dicom/tags.ts';
 import { isArchiveError } from '../errors.ts';
 import { acceptOf, negotiate, type Offer } from './accept.ts';
 import { openApiDocument } from './openapi.ts';
-import { levelOf, type Operation, operationOf, type Parameter, searchableAt } from './operations.ts';
+import type { Operation, Parameter } from './operation.ts';
+import { levelOf, operationOf, searchableAt } from './operations.ts';
 import { answeredMethods, methodsOf, type Route, routes, type ServicePart } from './routes.ts';
 
 type Form = 'wadl' | 'openapi';

@@ -3,16 +3,8 @@
  * served beside the capabilities. It says what a deployment answers, not more.
  */
 import { httpStatusOf } from '../errors.ts';
-import {
-  type Answer,
-  type Content,
-  levelOf,
-  type Operation,
-  operationOf,
-  type Parameter,
-  type Schema,
-  searchableAt,
-} from './operations.ts';
+import type { Answer, Content, Operation, Parameter, Schema } from './operation.ts';
+import { levelOf, operationOf, searchableAt } from './operations.ts';
 import { answeredMethods, type Route, routes, type ServicePart } from './routes.ts';
 
 const version = '1';

@@ -2,7 +2,7 @@
  * Parameters as capabilities and OpenAPI describe them: those that most resources take, and those of rendered resources (PS3.18 §8.3.5)
  * and of WADO-URI (chapter 9). Reading them is elsewhere.
  */
-import type { Parameter, Schema } from './operations.ts';
+import type { Parameter, Schema } from './operation.ts';
 
 export const accept: Parameter = {
   name: 'accept',
@@ -67,6 +67,36 @@ export const renderParameters: readonly Parameter[] = [
 ];
 
 const text = { type: 'string' } as const;
+const number = { type: 'number', exclusiveMinimum: 0 } as const;
+/** Of rendered3d (§8.3.5.3); renderedmpr has more. */
+export const volumeParameters: readonly Parameter[] = [
+  query(
+    'volumeinputreference',
+    'UIDs of series or instances, or frames of the instance in the path, that the volume is made of or is a part of.',
+    text,
+    '1.2.3.4',
+  ),
+  query(
+    'match',
+    'An attribute and its value, of the frames that the volume is made of; or the attribute is the parameter.',
+    text,
+    'AcquisitionNumber=2',
+  ),
+  query('renderingmethod', 'maximum_ip, minimum_ip or average_ip.', text, 'maximum_ip'),
+  query('orientation', 'Where the camera is: a, p, r, l, h, f; or axial, coronal, sagittal.', text, 'coronal'),
+  query('viewpointposition', 'x,y,z in mm: where the camera is.', text, '0,-1,0'),
+  query('viewpointlookat', 'x,y,z in mm: the middle of the picture.', text, '0,0,0'),
+  query('viewpointup', 'x,y,z: what is up in the picture.', text, '0,0,1'),
+  query('swivelrange', 'Degrees by which the view turns to and fro.', number, 180),
+  query('animationstepsize', 'From picture to picture, in degrees or mm.', number, 6),
+  query('animationrate', 'Pictures a second.', number, 10),
+  query('renderedvolumetricmetadata', 'yes: in words what would be rendered.', text, 'yes'),
+];
+export const mprParameters: readonly Parameter[] = [
+  ...volumeParameters,
+  query('mprslab', 'Thickness of the slab in mm.', number, 20),
+  query('volumetriccurvepoint', 'x,y,z in mm: where an animation ends that begins at viewpointlookat.', text, '0,0,50'),
+];
 export const uriParameters: readonly Parameter[] = [
   query('requestType', 'Always WADO.', text, 'WADO'),
   query('studyUID', 'Study Instance UID.', text, '1.2.3'),

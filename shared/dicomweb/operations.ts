@@ -4,51 +4,20 @@
  */
 import { indexedAttributes, type Level } from '../archive/records.ts';
 import { knownTransferSyntaxes } from '../dicom/transfer-syntax.ts';
+import type { Answer, Content, Operation, Parameter } from './operation.ts';
 import {
   accept,
   ifNoneMatch,
   ifRange,
+  mprParameters,
   query,
   range,
   renderParameters,
   uriParameters,
   viewport,
+  volumeParameters,
 } from './operation-parameters.ts';
 import type { Method, Resource, Route } from './routes.ts';
-
-export type Schema = Readonly<Record<string, unknown>>;
-
-export interface Parameter {
-  readonly name: string;
-  readonly in: 'query' | 'header';
-  readonly description: string;
-  readonly schema: Schema;
-  readonly example: string | number | boolean;
-}
-
-/** What a body holds; openapi.ts has a schema for each. */
-export type Content = 'data-sets' | 'store-response' | 'bytes' | 'text';
-
-export interface Answer {
-  readonly description: string;
-  /** By media type, the default one first. */
-  readonly content: Readonly<Record<string, Content>>;
-  readonly headers?: readonly string[];
-}
-
-export interface Operation {
-  readonly id: string;
-  readonly group: 'Search' | 'Store' | 'Retrieve' | 'Render' | 'Delete' | 'Capabilities';
-  readonly summary: string;
-  /** Of PS3.18; 'an extension' where it has none. */
-  readonly clause: string;
-  readonly parameters: readonly Parameter[];
-  /** Media types that are taken. */
-  readonly body?: readonly string[];
-  readonly answers: Readonly<Record<number, Answer>>;
-  /** Statuses that are answered with application/problem+json. */
-  readonly problems: readonly number[];
-}
 
 /** How deep into the hierarchy a path goes. */
 export type Depth = 'all' | 'study' | 'series' | 'instance' | 'frames';
@@ -389,4 +358,32 @@ const describe: { readonly [Kind in Resource['kind']]: (route: Route) => Operati
     answers: { 200: { description: 'A picture.', content: asPictures, headers: ['ETag'] }, 304: unchanged },
     problems: pixelProblems,
   }),
+  renderedmpr: (route) =>
+    volumeOperation('renderedMpr', 'Retrieve planes and slabs through the volume', mprParameters, route),
+  rendered3d: (route) =>
+    volumeOperation('rendered3d', 'Retrieve projections of the whole volume', volumeParameters, route),
 };
+
+function volumeOperation(verb: string, what: string, parameters: readonly Parameter[], route: Route): Operation {
+  return {
+    id: idOf(verb, depthOf(route)),
+    group: 'Render',
+    summary: `${what}${ofIts[depthOf(route)]}`,
+    clause: '§10.4',
+    parameters: [accept, ...parameters, ...renderParameters, ifNoneMatch],
+    answers: {
+      200: {
+        description: 'A picture; an animation or its pictures; or in words what would be rendered.',
+        content: {
+          ...asPictures,
+          ...asBytes(...pictures.map(related)),
+          [dicomJson]: 'text',
+          'application/json': 'text',
+        },
+        headers: ['ETag', 'Warning', 'Content-Location'],
+      },
+      304: unchanged,
+    },
+    problems: [...pixelProblems, 413],
+  };
+}

@@ -9,7 +9,7 @@ import { mountPath } from './base-url.ts';
 import type { AnyRef } from './references.ts';
 
 /** The parts a deployment may mount on their own. */
-export type ServicePart = 'search' | 'retrieve' | 'render' | 'store' | 'erase';
+export type ServicePart = 'search' | 'retrieve' | 'render' | 'volume' | 'store' | 'erase';
 
 export type Resource =
   /** The root of the service, and its OpenAPI document. */
@@ -24,13 +24,19 @@ export type Resource =
   | { readonly kind: 'pixeldata'; readonly ref: AnyRef }
   | { readonly kind: 'frames'; readonly ref: InstanceRef; readonly frameNumbers: readonly number[] }
   | { readonly kind: 'wado-uri' }
-  | PictureResource;
+  | PictureResource
+  | VolumeResource;
 
 export interface PictureResource {
   readonly kind: 'rendered' | 'thumbnail';
   readonly ref: AnyRef;
   /** Undefined: the resource as a whole. */
   readonly frameNumbers: readonly number[] | undefined;
+}
+
+export interface VolumeResource {
+  readonly kind: 'renderedmpr' | 'rendered3d';
+  readonly ref: AnyRef;
 }
 
 const partOf: Readonly<Record<Resource['kind'], ServicePart>> = {
@@ -48,6 +54,8 @@ const partOf: Readonly<Record<Resource['kind'], ServicePart>> = {
   rendered: 'render',
   'wado-uri': 'render',
   thumbnail: 'render',
+  renderedmpr: 'volume',
+  rendered3d: 'volume',
 };
 
 /** In the order in which Allow names them. HEAD is answered wherever GET is, OPTIONS everywhere. */
@@ -94,6 +102,12 @@ export const routes: readonly Route[] = [
   { path: `${series}/thumbnail`, GET: 'thumbnail' },
   { path: `${instance}/thumbnail`, GET: 'thumbnail' },
   { path: `${frames}/thumbnail`, GET: 'thumbnail' },
+  { path: `${study}/renderedmpr`, GET: 'renderedmpr' },
+  { path: `${series}/renderedmpr`, GET: 'renderedmpr' },
+  { path: `${instance}/renderedmpr`, GET: 'renderedmpr' },
+  { path: `${study}/rendered3d`, GET: 'rendered3d' },
+  { path: `${series}/rendered3d`, GET: 'rendered3d' },
+  { path: `${instance}/rendered3d`, GET: 'rendered3d' },
   { path: '/wado', GET: 'wado-uri' },
 ];
 
@@ -112,6 +126,8 @@ const resourceAt: { readonly [Kind in Resource['kind']]: (at: PathValues) => Res
   'wado-uri': () => ({ kind: 'wado-uri' }),
   rendered: (at) => ({ kind: 'rendered', ref: at.ref, frameNumbers: at.frameNumbers }),
   thumbnail: (at) => ({ kind: 'thumbnail', ref: at.ref, frameNumbers: at.frameNumbers }),
+  renderedmpr: (at) => ({ kind: 'renderedmpr', ref: at.ref }),
+  rendered3d: (at) => ({ kind: 'rendered3d', ref: at.ref }),
 };
 
 export const partOfKind = (kind: Resource['kind']): ServicePart => partOf[kind];
@@ -134,6 +150,9 @@ export interface FoundRoute {
   /** What a method acts on; undefined when the route does not have it. Error `bad-request` for a malformed UID or frame list. */
   resource(method: string): Resource | undefined;
 }
+
+/** The standard writes them in several ways: `/renderedmpr` and `/renderedMPR`, `/rendered3d` and `/rendered3D`. */
+const inAnyCase: ReadonlySet<string> = new Set(['renderedmpr', 'rendered3d']);
 
 const compiled = routes.map((route) => ({ route, segments: route.path.slice(1).split('/') }));
 
@@ -168,7 +187,7 @@ function match(segments: readonly string[], given: readonly string[]): ReadonlyM
       return values;
     }
     if (segment.startsWith('{')) values.set(segment.slice(1, -1), text);
-    else if (segment !== text) return undefined;
+    else if (segment !== text && !(inAnyCase.has(segment) && segment === text.toLowerCase())) return undefined;
   }
   return segments.length === given.length ? values : undefined;
 }

@@ -25,11 +25,13 @@ import type { Render } from './pictures.ts';
 import { retrievePixelData } from './pixeldata.ts';
 import { logFieldsOf } from './references.ts';
 import { retrieveRendered } from './rendered.ts';
+import { retrieveRenderedVolume } from './rendered-volume.ts';
 import { retrieveInstances } from './retrieve.ts';
 import { findRoute, methodsOf, partOfKind, type Resource, type ServicePart } from './routes.ts';
 import { createSearch } from './search.ts';
 import { createStore } from './store.ts';
 import { retrieveThumbnail } from './thumbnails.ts';
+import { createVolumes, type VolumesOptions } from './volumes.ts';
 import { retrieveByUri } from './wado-uri.ts';
 
 /** A web service that holds no socket. It never rejects. */
@@ -43,6 +45,10 @@ export interface DicomwebOptions {
   /** Frames in another transfer syntax than they are stored in; RenderPool's `transcode`. */
   readonly transcode: FrameTranscoderOptions['transcode'];
   readonly log: Logger;
+  /** What loads volumes and cuts planes out of them; a VolumePool. Without it there are none. */
+  readonly volumes?: VolumesOptions['pool'];
+  /** For volumes that are in use or kept for the next cut. Default 512 MiB: three of 512 x 512 x 300. */
+  readonly volumeCacheBytes?: number;
   /** Where instances are stored to: one by one, or those of a request together. Without it nothing can be. */
   readonly receiver?: InstanceReceiver | BatchReceiver;
   /**
@@ -94,10 +100,13 @@ type Handler = (context: Context, resource: Resource) => Promise<Response>;
 
 export function createDicomwebService(options: DicomwebOptions): Service {
   const { tenantOf, log, allowedOrigins = [] } = options;
-  const parts: ReadonlySet<ServicePart> = new Set(options.parts ?? ['search', 'retrieve', 'render', 'store', 'erase']);
+  const parts: ReadonlySet<ServicePart> = new Set(
+    options.parts ?? ['search', 'retrieve', 'render', 'volume', 'store', 'erase'],
+  );
   const canStore = options.receiver !== undefined && parts.has('store');
   const canErase = options.eraser !== undefined && parts.has('erase');
-  const reads: readonly ServicePart[] = ['search', 'retrieve', 'render'];
+  const hasVolumes = options.volumes !== undefined && parts.has('volume');
+  const reads: readonly ServicePart[] = ['search', 'retrieve', 'render', ...(hasVolumes ? ['volume' as const] : [])];
   const offered: ReadonlySet<ServicePart> = new Set(
     options.offered ?? [...reads, ...(canStore ? ['store' as const] : []), ...(canErase ? ['erase' as const] : [])],
   );
@@ -166,6 +175,8 @@ function createHandler(settings: DicomwebOptions, offered: ReadonlySet<ServicePa
   const transcoder = createFrameTranscoder({ transcode });
   const parseMetadata = createMetadataParser();
   const options = { archive, manifests, render, frameBudget, pictureTurns, transcoder, parseMetadata };
+  const { volumes: pool, volumeCacheBytes: cacheBytes = 512 * MIB } = settings;
+  const volumes = pool && createVolumes({ packs: archive.packs, manifests, parseMetadata, pool, cacheBytes });
   const search = createSearch(archive);
   const { eraser, allowedOrigins = [] } = settings;
   const { receiver, findable, maximumStoreParts: maximumParts = defaultMaximumStoreParts } = settings;
@@ -200,6 +211,10 @@ function createHandler(settings: DicomwebOptions, offered: ReadonlySet<ServicePa
         return retrieveRendered(options, context, resource);
       case 'thumbnail':
         return retrieveThumbnail(options, context, resource);
+      case 'renderedmpr':
+      case 'rendered3d':
+        if (volumes === undefined) throw noResource();
+        return retrieveRenderedVolume({ archive, volumes, pictureTurns }, context, resource);
       case 'wado-uri':
         return retrieveByUri(options, context, (asked, ref) => retrieveInstances(options, asked, ref));
     }

@@ -30,6 +30,8 @@ describe('the function table', () => {
     ['/dicomweb/studies/1.2/series/3/instances/4/frames/1/rendered', 'render'],
     ['/dicomweb/studies/1.2/series/3/instances/4/rendered', 'render'],
     ['/dicomweb/studies/1.2/thumbnail', 'render'],
+    ['/dicomweb/studies/1.2/renderedmpr', 'volume'],
+    ['/dicomweb/studies/1.2/series/3/rendered3D', 'volume'],
     ['/gateway/uploads', 'nobody'],
     ['/elsewhere', 'nobody'],
   ])('GET %s belongs to %s', async (path, owner) => {
@@ -37,7 +39,7 @@ describe('the function table', () => {
   });
 
   it('sends every route of DICOMweb to the part of the service that answers it', async () => {
-    const all: ReadonlySet<ServicePart> = new Set(['search', 'retrieve', 'render', 'store', 'erase']);
+    const all: ReadonlySet<ServicePart> = new Set(['search', 'retrieve', 'render', 'volume', 'store', 'erase']);
     for (const route of routes) {
       const path = `/dicomweb${route.path.replaceAll(/\{\+?\w+\}/g, '1')}`.replace(/\/$/, '');
       for (const method of answeredMethods(route, all)) {

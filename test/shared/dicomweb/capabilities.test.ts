@@ -6,16 +6,22 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { indexedAttributes } from '#shared/archive/records.ts';
 import { routes } from '#shared/dicomweb/routes.ts';
 import type { Service } from '#shared/dicomweb/service.ts';
+import { createVolumePool } from '#shared/imaging/volume-pool.ts';
 import { type ArchiveFixture, makeArchive } from '#test/support/archive-fixture.ts';
 import { ask, base, serviceOver } from './ask.ts';
 
+/** Nothing is rendered: with it the service has all resources. */
+const pool = createVolumePool();
 let fixture: ArchiveFixture;
 let service: Service;
 beforeAll(async () => {
   fixture = await makeArchive([]);
-  service = serviceOver(fixture);
+  service = serviceOver(fixture, { volumes: pool });
 });
-afterAll(() => fixture.close());
+afterAll(async () => {
+  await pool.close();
+  await fixture.close();
+});
 
 /** Elements of a well-formed document, in order. */
 function elementsOf(xml: string): { name: string; attributes: Record<string, string> }[] {

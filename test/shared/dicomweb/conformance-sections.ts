@@ -20,7 +20,14 @@ import { defaultMaximumStoreParts, maximumUrlLength } from '#shared/dicomweb/ser
 import { requestsAtOnce } from '#shared/dicomweb/store.ts';
 
 export const documentPath = resolve(import.meta.dirname, '../../../shared/dicomweb/CONFORMANCE.md');
-export const everyPart: ReadonlySet<ServicePart> = new Set(['search', 'retrieve', 'render', 'store', 'erase']);
+export const everyPart: ReadonlySet<ServicePart> = new Set([
+  'search',
+  'retrieve',
+  'render',
+  'volume',
+  'store',
+  'erase',
+]);
 
 const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
   [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');

@@ -11,7 +11,7 @@ import { type ArchiveFixture, makeArchive } from '#test/support/archive-fixture.
 import { freshUid, makeInstance } from '#test/support/dicom-factory.ts';
 import { ask, base, bytesOf, serviceOver } from './ask.ts';
 
-const everything: ReadonlySet<ServicePart> = new Set(['search', 'retrieve', 'render', 'store', 'erase']);
+const everything: ReadonlySet<ServicePart> = new Set(['search', 'retrieve', 'render', 'volume', 'store', 'erase']);
 const reading: ReadonlySet<ServicePart> = new Set(['search', 'retrieve', 'render']);
 const nested = { tag: 0x54000100, vr: 'SQ', value: [[{ tag: 0x54001010, vr: 'OW', value: new Uint8Array(3000) }]] };
 const image = makeInstance({ rows: 8, columns: 8, extra: [nested] });
