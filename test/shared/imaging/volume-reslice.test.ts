@@ -272,22 +272,26 @@ describe('the body, however it was scanned and however one looks at it', () => {
     });
   }
 
-  it.each(views)('%s planes have the values of the body to a hundredth of their peak', (_, right, down) => {
+  it('is seen with its own values, to a hundredth of their peak, where voxels are fine', () => {
     const { at, value: peak } = markers.posterior;
-    const steps = {
+    const fine = latticeWith({
+      columns: 40,
+      rows: 40,
+      slices: 40,
       columnStep: scale(tilted.right, 0.35),
       rowStep: scale(tilted.down, 0.35),
       sliceStep: scale(tilted.normal, 0.35),
-    };
-    const size = { columns: 44, rows: 44, slices: 44 };
-    const corner = pointOf(latticeWith({ ...steps, origin: at }), [-21.5, -21.5, -21.5]);
-    const volume = volumeOf(latticeWith({ ...steps, ...size, origin: corner }), body);
-    const plane = { center: at, right, down, spacingMm: 0.5, width: 21, height: 21 };
-    let worst = 0;
-    for (const { value, point } of pixelsOf(reslice(volume, plane), plane)) {
-      worst = Math.max(worst, Number.isNaN(value) ? 1 : Math.abs(value - body(point)) / peak);
+      origin: at,
+    });
+    const volume = volumeOf({ ...fine, origin: pointOf(fine, [-19.5, -19.5, -19.5]) }, body);
+    for (const [, right, down] of views) {
+      const plane = { center: at, right, down, spacingMm: 0.5, width: 21, height: 21 };
+      let worst = 0;
+      for (const { value, point } of pixelsOf(reslice(volume, plane), plane)) {
+        worst = Math.max(worst, Number.isNaN(value) ? 1 : Math.abs(value - body(point)) / peak);
+      }
+      expect(worst).toBeLessThan(0.01);
     }
-    expect(worst).toBeLessThan(0.01);
   });
 
   it('shows left at the right of a coronal picture, the head above, and the back at the right of a sagittal one', () => {
