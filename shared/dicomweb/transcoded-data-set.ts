@@ -206,10 +206,10 @@ class Frames {
     if (found < this.count) throw cannotTranscode(`of ${this.count} frames there are ${found}`);
   }
 
-  /** Of one native frame: all but one-bit ones are whole bytes. */
+  /** Of one native frame: all but those of one-bit and 12-bit cells are whole bytes. */
   bitsOf(frameBytes: number): number {
     const { bitsAllocated, rows, columns, samplesPerPixel } = this.attributes;
-    return bitsAllocated === 1 ? rows * columns * samplesPerPixel : frameBytes * 8;
+    return bitsAllocated % 8 === 0 ? frameBytes * 8 : rows * columns * samplesPerPixel * bitsAllocated;
   }
 
   /** Of all native frames, padded to even length. @param frameBytes of the first */
@@ -235,7 +235,7 @@ class Frames {
         fromTransferSyntaxUid: this.#table.kind === 'encapsulated' ? this.stored.uid : EXPLICIT_VR_LITTLE_ENDIAN,
         toTransferSyntaxUid: to.uid,
         attributes,
-        bitOffset: attributes.bitsAllocated === 1 ? ((frameNumber - 1) * this.bitsOf(0)) % 8 : 0,
+        bitOffset: attributes.bitsAllocated % 8 === 0 ? 0 : ((frameNumber - 1) * this.bitsOf(0)) % 8,
       };
     });
   }

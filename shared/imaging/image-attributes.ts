@@ -72,7 +72,7 @@ export function imageAttributesOf(metadata: DicomJson, frameNumber: number, bulk
   const samplesPerPixel = wholeNumber(metadata, '00280002', 'Samples per Pixel', 1, 3, 1);
   const pixelKind = metadata['7FE00009'] ? 'double' : metadata['7FE00008'] ? 'float' : 'integer';
   const bitsAllocated = wholeNumber(metadata, '00280100', 'Bits Allocated', 1, 64);
-  const widths = { integer: [1, 8, 16, 32], float: [32], double: [64] }[pixelKind];
+  const widths = { integer: [1, 8, 12, 16, 32], float: [32], double: [64] }[pixelKind];
   if (samplesPerPixel === 2 || !widths.includes(bitsAllocated)) {
     throw cannotRender(`${samplesPerPixel} samples of ${bitsAllocated} bits (${pixelKind}) cannot be rendered`, {
       samplesPerPixel,
@@ -257,9 +257,8 @@ function supplementalOf(
   bulk: BulkReader | undefined,
 ): SupplementalPalette | undefined {
   if (text(metadata['00280004'])?.toUpperCase() !== 'MONOCHROME2') return undefined;
-  const stated = frameTypeMacros
-    .map((macro) => text(firstWith(groups, macro, ['00089205'])['00089205']))
-    .find((value) => value !== undefined);
+  const ofFrame = groups.flatMap((group) => frameTypeMacros.flatMap((macro) => items(group[macro])));
+  const stated = [...ofFrame, metadata].map((place) => text(place['00089205'])).find((value) => value !== undefined);
   if (stated !== 'COLOR' && stated !== 'MIXED') return undefined;
   if (metadata['00281101'] === undefined) return undefined;
   const palette = paletteOf(metadata, signed, bulk);

@@ -29,13 +29,15 @@ export async function nativeFrame(request: NativeRequest): Promise<TranscodedFra
   };
 }
 
-/** Cells of Bits Allocated. @param bitOffset of the first one-bit pixel within the first byte */
+/** Cells of Bits Allocated. @param bitOffset of the first pixel within the first byte, where pixels are no whole bytes */
 export function nativeCells(
   { values }: DecodedFrame,
   { bitsAllocated }: ImageAttributes,
   bitOffset: number,
 ): Uint8Array<ArrayBuffer> {
-  return bitsAllocated === 1 ? packedBits(values, bitOffset) : cellsOf(values, bitsAllocated / 8);
+  if (bitsAllocated === 1) return packedBits(values, bitOffset);
+  if (bitsAllocated === 12) return packedTwelve(values, bitOffset);
+  return cellsOf(values, bitsAllocated / 8);
 }
 
 /** Full-resolution YBR_PARTIAL_422 has no native form, and is retired besides: it becomes RGB. */
@@ -72,5 +74,15 @@ function packedBits(values: PixelValues, bitOffset: number): Uint8Array<ArrayBuf
   const bytes = new Uint8Array(Math.ceil((values.length + bitOffset) / 8));
   for (let i = 0, bit = bitOffset; i < values.length; i++, bit++)
     if (values[i] !== 0) bytes[bit >>> 3] = bytes[bit >>> 3]! | (1 << (bit & 7));
+  return bytes;
+}
+
+/** Cells of 12 bits one behind the other, the first in the lowest bits. */
+function packedTwelve(values: PixelValues, bitOffset: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(Math.ceil((values.length * 12 + bitOffset) / 8));
+  for (let i = 0, bit = bitOffset; i < values.length; i++, bit += 12) {
+    const cell = (values[i]! & 0xfff) << (bit & 7);
+    for (let at = bit >>> 3, rest = cell; rest !== 0; at++, rest >>>= 8) bytes[at] = bytes[at]! | (rest & 0xff);
+  }
   return bytes;
 }

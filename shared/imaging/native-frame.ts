@@ -1,5 +1,5 @@
 /**
- * Native (uncompressed) frames, PS3.5 §8.1: 1, 8, 16 and 32 bits, float and double, both byte orders, OB and OW,
+ * Native (uncompressed) frames, PS3.5 §8.1: 1, 8, 16 and 32 bits, 12 as retired objects pack them, float and double, both byte orders, OB and OW,
  * colour by pixel and by plane, YBR_FULL_422 left at two samples a pixel. The RLE and deflated frames end here too, as
  * cells in little endian. Where a frame lies in its object is frame-ranges.ts.
  */
@@ -41,6 +41,9 @@ export function decodeNativeFrame(frame: Uint8Array, attributes: ImageAttributes
       neededBytes,
     });
   }
+  if (bitsAllocated === 12 && !layout.littleEndian) {
+    throw cannotRender('Cells of 12 bits across words in big endian cannot be rendered', { bitsAllocated });
+  }
   const swapped = !layout.littleEndian && bitsAllocated <= 8 && attributes.pixelDataVr === 'OW';
   const bytes = swapped ? swapWords(frame, neededBytes) : frame;
   let values = cellsOf(bytes, cellCount, attributes, layout);
@@ -68,6 +71,7 @@ function holdsFullChroma(frame: Uint8Array, attributes: ImageAttributes): boolea
 function cellsOf(bytes: Uint8Array, cellCount: number, attributes: ImageAttributes, layout: NativeLayout): PixelValues {
   const { bitsAllocated, pixelKind } = attributes;
   if (bitsAllocated === 1) return unpackBits(bytes, cellCount, layout.bitOffset ?? 0);
+  if (bitsAllocated === 12) return storedValues(unpackTwelve(bytes, cellCount, layout.bitOffset ?? 0), attributes);
   const width = bitsAllocated / 8;
   // A copy, since values are masked in place and typed arrays want alignment (Buffer's own slice would not copy).
   const aligned = Uint8Array.prototype.slice.call(bytes, 0, cellCount * width);
@@ -94,6 +98,16 @@ function cellsOf(bytes: Uint8Array, cellCount: number, attributes: ImageAttribut
 function unpackBits(bytes: Uint8Array, count: number, bitOffset: number): Uint8Array {
   const values = new Uint8Array(count);
   for (let i = 0, bit = bitOffset; i < count; i++, bit++) values[i] = (bytes[bit >>> 3]! >>> (bit & 7)) & 1;
+  return values;
+}
+
+/** Two cells in three bytes, the first in the lower bits: one is a byte and half of the next. */
+function unpackTwelve(bytes: Uint8Array, count: number, bitOffset: number): Uint16Array {
+  const values = new Uint16Array(count);
+  for (let i = 0, bit = bitOffset; i < count; i++, bit += 12) {
+    const at = bit >>> 3;
+    values[i] = ((bytes[at]! | (bytes[at + 1]! << 8) | ((bytes[at + 2] ?? 0) << 16)) >>> (bit & 7)) & 0xfff;
+  }
   return values;
 }
 

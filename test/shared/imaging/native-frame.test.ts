@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { isArchiveError } from '#shared/errors.ts';
 import { decodeFrame } from '#shared/imaging/codecs.ts';
 import type { ImageAttributes } from '#shared/imaging/image-attributes.ts';
+import { transcodeFrame } from '#shared/imaging/transcode.ts';
 import { attributesWith, EXPLICIT_BIG, EXPLICIT_LITTLE, noise } from './image-fixture.ts';
 
 const valuesOf = async (bytes: number[] | Uint8Array, changes: Partial<ImageAttributes>, syntax = EXPLICIT_LITTLE) => [
@@ -29,6 +30,36 @@ describe('native frames', () => {
     await expect(valuesOf([2, 1, 0], { ...eight, columns: 3 }, EXPLICIT_BIG)).rejects.toMatchObject({
       code: 'cannot-render',
     });
+  });
+
+  it('12 bits, two in three bytes, from any half byte on, and back', async () => {
+    const attributes = attributesWith({ bitsAllocated: 12, columns: 3 });
+    const packed = Uint8Array.of(0x23, 0x61, 0x45, 0x89, 0x07);
+    const { values } = await decodeFrame(packed, EXPLICIT_LITTLE, attributes);
+    expect([...values]).toEqual([0x123, 0x456, 0x789]);
+    const second = await decodeFrame(Uint8Array.of(0x3f, 0x12, 0x56, 0x94, 0x78), EXPLICIT_LITTLE, attributes, {
+      bitOffset: 4,
+    });
+    expect([...second.values]).toEqual([0x123, 0x456, 0x789]);
+    const signed = { ...attributes, signed: true };
+    expect([...(await decodeFrame(Uint8Array.of(0xff, 0x0f, 0x80, 1, 0), EXPLICIT_LITTLE, signed)).values]).toEqual([
+      -1, -2048, 1,
+    ]);
+    for (const bitOffset of [0, 4]) {
+      const { bytes } = await transcodeFrame({
+        frame: packed,
+        fromTransferSyntaxUid: EXPLICIT_LITTLE,
+        toTransferSyntaxUid: EXPLICIT_LITTLE,
+        attributes,
+        bitOffset,
+      });
+      const back = await decodeFrame(bytes, EXPLICIT_LITTLE, attributes, { bitOffset });
+      expect([...back.values]).toEqual([0x123, 0x456, 0x789]);
+    }
+    await expect(valuesOf(packed, { bitsAllocated: 12, columns: 3 }, EXPLICIT_BIG)).rejects.toMatchObject({
+      code: 'cannot-render',
+    });
+    await expect(valuesOf(packed.slice(0, 4), { bitsAllocated: 12, columns: 3 })).rejects.toThrow(/5 are needed/);
   });
 
   it('32 bits: OW is swapped by words, OF and OD as a whole', async () => {
