@@ -41,9 +41,11 @@ export function sampleRow(grid: Grid, start: Vec3, step: Vec3, out: Float32Array
   alone(grid, start, step, out, between.to, inside.to);
   if (between.from === between.to) return;
   if (values instanceof Float32Array) inFloat32(values, grid, start, step, out, between);
-  else if (grid.missing !== undefined) inGappyInt16(values, grid, start, step, out, between);
   else if (!alongVoxels(values, grid, start, step, out, between)) inInt16(values, grid, start, step, out, between);
 }
+
+/** No cell of 16 bits is this. */
+const NEVER = 0x10000;
 
 interface Span {
   from: number;
@@ -100,14 +102,30 @@ function alongVoxels(
     }
   }
   if (lines.length > 4) return false;
-  const [a, b = a!, c = a!, d = a!] = lines as [number, ...number[]];
+  const missing = grid.missing ?? NEVER;
+  const apart = (i: number): number =>
+    sampleAt(grid, start[0] + i * step[0], start[1] + i * step[1], start[2] + i * step[2]);
+  const [first, second = first!, third = first!, fourth = first!] = lines as [number, ...number[]];
   const [wa, wb = 0, wc = 0, wd = 0] = weights as [number, ...number[]];
-  if (lines.length === 1) for (let i = from, at = a; i < to; i++, at += stride) out[i] = v[at]!;
-  else if (lines.length === 2) {
-    for (let i = from, at = 0; i < to; i++, at += stride) out[i] = v[a + at]! * wa + v[b + at]! * wb;
+  if (lines.length === 1) {
+    for (let i = from, at = first; i < to; i++, at += stride) {
+      const a = v[at]!;
+      out[i] = a === missing ? Number.NaN : a;
+    }
+  } else if (lines.length === 2) {
+    for (let i = from, at = 0; i < to; i++, at += stride) {
+      const a = v[first + at]!;
+      const b = v[second + at]!;
+      out[i] = a === missing || b === missing ? apart(i) : a * wa + b * wb;
+    }
   } else {
     for (let i = from, at = 0; i < to; i++, at += stride) {
-      out[i] = v[a + at]! * wa + v[b + at]! * wb + v[c + at]! * wc + v[d + at]! * wd;
+      const a = v[first + at]!;
+      const b = v[second + at]!;
+      const c = v[third + at]!;
+      const d = v[fourth + at]!;
+      const gap = a === missing || b === missing || c === missing || d === missing;
+      out[i] = gap ? apart(i) : a * wa + b * wb + c * wc + d * wd;
     }
   }
   return true;
@@ -115,44 +133,7 @@ function alongVoxels(
 
 function inInt16(v: Int16Array, grid: Grid, start: Vec3, step: Vec3, out: Float32Array, { from, to }: Span): void {
   const { columns, rows, slices } = grid;
-  const layer = columns * rows;
-  const [x0, y0, z0] = start;
-  const [dx, dy, dz] = step;
-  const lastX = columns - 2;
-  const lastY = rows - 2;
-  const lastZ = slices - 2;
-  for (let i = from; i < to; i++) {
-    const x = x0 + i * dx;
-    const y = y0 + i * dy;
-    const z = z0 + i * dz;
-    let cx = x | 0;
-    let cy = y | 0;
-    let cz = z | 0;
-    if (cx > lastX) cx = lastX;
-    if (cy > lastY) cy = lastY;
-    if (cz > lastZ) cz = lastZ;
-    const fx = x - cx;
-    const fy = y - cy;
-    const at = cz * layer + cy * columns + cx;
-    const lower = at + columns;
-    const next = at + layer;
-    const nextLower = next + columns;
-    const a = v[at]!;
-    const b = v[lower]!;
-    const c = v[next]!;
-    const d = v[nextLower]!;
-    const ab = a + (v[at + 1]! - a) * fx;
-    const cd = c + (v[next + 1]! - c) * fx;
-    const near = ab + (b + (v[lower + 1]! - b) * fx - ab) * fy;
-    const far = cd + (d + (v[nextLower + 1]! - d) * fx - cd) * fy;
-    out[i] = near + (far - near) * (z - cz);
-  }
-}
-
-/** As inInt16, of a volume in which a cell may say that there is no value. */
-function inGappyInt16(v: Int16Array, grid: Grid, start: Vec3, step: Vec3, out: Float32Array, { from, to }: Span): void {
-  const { columns, rows, slices } = grid;
-  const missing = grid.missing!;
+  const missing = grid.missing ?? NEVER;
   const layer = columns * rows;
   const [x0, y0, z0] = start;
   const [dx, dy, dz] = step;
