@@ -1,0 +1,297 @@
+/**
+ * The DynamoDB index where its contract does not reach: what goes wrong on the way (threat F14), the same end as SQLite's whatever the order, who
+ * is found by what, and what a search may cost.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createSqliteIndex } from '#edge-gateway/cache/sqlite-index.ts';
+import type { Timing } from '#functions/aws/dynamo-calls.ts';
+import { createDynamoIndex } from '#functions/aws/dynamo-index.ts';
+import { indexInstances } from '#shared/archive/ingest.ts';
+import type { ArchiveIndex } from '#shared/archive/ports.ts';
+import { placeOf, type Query } from '#shared/archive/query.ts';
+import type { InstanceRecord } from '#shared/archive/records.ts';
+import { matchKey } from '#shared/dicom/matching.ts';
+import {
+  CT,
+  type InstanceWish,
+  instanceRecord,
+  json,
+  MR,
+  newTenant,
+  packRecord,
+  seriesUid,
+  studyUid,
+  tenant,
+} from '#test/support/archive-records.ts';
+import { createTestTable, type TestTable } from '#test/support/dynamo.ts';
+import { createFaultyWay, type Fault } from '#test/support/dynamo-faults.ts';
+
+let table: TestTable;
+let index: ArchiveIndex;
+beforeAll(async () => {
+  table = await createTestTable();
+  index = createDynamoIndex(table);
+});
+beforeEach(newTenant);
+afterAll(async () => {
+  await index.close();
+  await table.remove();
+});
+
+/** A clock that goes on only while somebody waits. */
+function quickTiming(): Timing & { waitedMs: number } {
+  const timing = {
+    waitedMs: 0,
+    nowMs: () => timing.waitedMs,
+    random: () => 0.5,
+    sleep: (ms: number) => {
+      timing.waitedMs += ms;
+      return Promise.resolve();
+    },
+  };
+  return timing;
+}
+
+async function withFaults<T>(
+  faultOf: (operation: string) => Fault | undefined,
+  work: (index: ArchiveIndex, timing: { waitedMs: number }) => Promise<T>,
+): Promise<T> {
+  const way = await createFaultyWay(String(table.client.endpoint), faultOf);
+  const timing = quickTiming();
+  const faulty = createDynamoIndex({ ...table, client: { ...table.client, endpoint: way.endpoint }, timing });
+  try {
+    return await work(faulty, timing);
+  } finally {
+    await faulty.close();
+    await way.close();
+  }
+}
+
+/** The first request of an operation has this fault, the others have none. */
+function onceFor(operation: string, fault: Fault): (asked: string) => Fault | undefined {
+  let isDone = false;
+  return (asked) => {
+    if (asked !== operation || isDone) return undefined;
+    isDone = true;
+    return fault;
+  };
+}
+
+describe('what goes wrong on the way', () => {
+  it('is tried again, and who has written is told so though his answer was lost', async () => {
+    for (const fault of ['throttled', 'broken', 'done-but-broken', 'answer-lost'] as const) {
+      newTenant();
+      const record = instanceRecord({ pack: 5 });
+      await withFaults(onceFor('PutItem', fault), async (faulty) => {
+        expect(await faulty.createInstances([record]), fault).toEqual([undefined]);
+      });
+      const earlier = instanceRecord({ pack: 3, bytes: 'earlier' });
+      await withFaults(onceFor('PutItem', fault), async (faulty) => {
+        expect(await faulty.replaceCurrent(earlier, record), fault).toBe(true);
+        expect(await faulty.replaceCurrent(record, record), fault).toBe(false);
+      });
+      await withFaults(onceFor('DeleteItem', fault), async (faulty) => {
+        expect(await faulty.deleteCurrent(earlier), fault).toBe(true);
+        expect(await faulty.deleteCurrent(earlier), fault).toBe(false);
+      });
+      await index.createPack(packRecord());
+      await withFaults(onceFor('UpdateItem', fault), async (faulty) => {
+        const change = { state: 'sealed', sealedAtMs: 7 } as const;
+        expect(await faulty.updatePack(tenant(), packRecord(), ['open'], change), fault).toMatchObject(change);
+        expect(await faulty.updatePack(tenant(), packRecord(), ['open'], change), fault).toBeUndefined();
+      });
+    }
+  });
+
+  it('is waited for with longer and longer pauses, but not for ever', async () => {
+    await withFaults(
+      () => 'throttled',
+      async (faulty, timing) => {
+        await expect(faulty.getInstance(tenant(), instanceRecord())).rejects.toMatchObject({
+          code: 'unavailable',
+          details: { retryAfterSeconds: 60 },
+        });
+        expect(timing.waitedMs).toBeGreaterThan(10_000);
+        expect(timing.waitedMs).toBeLessThan(20_000);
+      },
+    );
+  });
+
+  it('is said of a table that is not there, and of nobody listening', async () => {
+    const elsewhere = createDynamoIndex({ ...table, tableName: 'not-deployed' });
+    await expect(elsewhere.getPack(tenant(), packRecord())).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('ResourceNotFoundException'),
+    });
+    await elsewhere.close();
+    const client = { ...table.client, endpoint: 'http://127.0.0.1:1' };
+    const nobody = createDynamoIndex({ ...table, client, timing: quickTiming() });
+    await expect(nobody.getPack(tenant(), packRecord())).rejects.toMatchObject({ code: 'unavailable' });
+    await nobody.close();
+  });
+
+  it('leaves exact counts behind a storm of throttles, breaks, lost answers and half batches', async () => {
+    let seed = 7;
+    const next = (): number => {
+      seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648;
+      return seed / 2_147_483_648;
+    };
+    const faults: readonly Fault[] = ['throttled', 'broken', 'done-but-broken', 'answer-lost', 'half'];
+    const records = Array.from({ length: 24 }, (_, i) =>
+      instanceRecord({ series: 1 + (i % 3), instance: i, pack: 1 + (i % 5), sopClassUid: i % 2 === 0 ? CT : MR }),
+    );
+    await withFaults(
+      () => (next() < 0.2 ? faults[Math.floor(next() * faults.length)] : undefined),
+      async (faulty) => {
+        const batches = [records.slice(0, 16), records.slice(8), records.slice(4, 20)];
+        await Promise.all(batches.map((batch) => indexInstances(faulty, batch)));
+        const found = await faulty.search(tenant(), { level: 'instance', keys: [], limit: 100, offset: 0 });
+        expect(found.matches).toHaveLength(24);
+      },
+    );
+    const before = await stateOf(index, [1]);
+    expect(before.studies[0]).toMatchObject({ instanceCount: 24, seriesCount: 3, modalities: ['CT', 'MR'] });
+    for (const series of [1, 2, 3])
+      await index.recount(tenant(), { studyInstanceUid: studyUid(1), seriesInstanceUid: seriesUid(1, series) });
+    expect(await stateOf(index, [1])).toEqual(before);
+  });
+});
+
+/** What an index says of some studies, in all ways. */
+async function stateOf(of: ArchiveIndex, numbers: readonly number[]) {
+  const refs = numbers.map((study) => ({ studyInstanceUid: studyUid(study) }));
+  const all: Omit<Query, 'level'> = { keys: [], limit: 1_000, offset: 0 };
+  return {
+    studies: await Promise.all(refs.map((ref) => of.getStudy(tenant(), ref))),
+    series: await Promise.all(refs.map((ref) => of.listSeries(tenant(), ref))),
+    instances: await Promise.all(refs.map((ref) => of.listInstances(tenant(), ref, { limit: 1_000 }))),
+    conflicts: await of.listConflicts(tenant(), 1_000),
+    found: [
+      await of.search(tenant(), { level: 'study', ...all }),
+      await of.search(tenant(), { level: 'series', ...all }),
+      await of.search(tenant(), { level: 'instance', ...all }),
+    ],
+  };
+}
+
+describe('records in any order, any number of times, from many at once', () => {
+  it('end as in the SQLite index, where they came in order, once', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'archipel-dynamo-'));
+    const sqlite = await createSqliteIndex({ file: join(folder, 'index.sqlite'), inWorker: false });
+    // As in another process: it knows nothing of what the first one is about to write.
+    const other = createDynamoIndex(table);
+    const wish = fc.record({
+      study: fc.integer({ min: 1, max: 2 }),
+      series: fc.integer({ min: 1, max: 2 }),
+      instance: fc.integer({ min: 1, max: 3 }),
+      bytes: fc.constantFrom('a', 'b'),
+      pack: fc.integer({ min: 1, max: 4 }),
+      sopClassUid: fc.constantFrom(CT, MR),
+    });
+    const named = (one: InstanceWish & { readonly pack: number }): InstanceRecord =>
+      instanceRecord({
+        ...one,
+        attributes: { '00100010': json('PN', { Alphabetic: `Name^${one.pack}${one.bytes}` }) },
+      });
+    try {
+      await fc.assert(
+        fc.asyncProperty(
+          fc.uniqueArray(wish, {
+            minLength: 1,
+            maxLength: 8,
+            selector: (one) => `${one.study}${one.series}${one.instance}${one.pack}`,
+          }),
+          fc.array(fc.array(fc.nat(), { minLength: 1, maxLength: 4 }), { maxLength: 3 }),
+          async (wishes, picks) => {
+            newTenant();
+            const records = wishes.map(named);
+            await indexInstances(sqlite, records);
+            const batches = [
+              ...picks.map((some) => some.map((pick) => records[pick % records.length]!)),
+              records.toReversed(),
+            ];
+            await Promise.all(batches.map((batch, i) => indexInstances(i % 2 === 0 ? index : other, batch)));
+            expect(await stateOf(index, [1, 2])).toEqual(await stateOf(sqlite, [1, 2]));
+          },
+        ),
+        { numRuns: process.env.ARCHIPEL_ALL_SEARCHES === undefined ? 5 : 100 },
+      );
+    } finally {
+      await other.close();
+      await sqlite.close();
+      await rm(folder, { recursive: true });
+    }
+  });
+});
+
+describe('what leads to a study', () => {
+  const ask = async (tag: number, vr: 'LO' | 'PN', text: string) => {
+    const { matches } = await index.search(tenant(), {
+      level: 'study',
+      keys: [matchKey([tag], vr, text)],
+      limit: 9,
+      offset: 0,
+    });
+    return matches.map((match) => match['0020000D']?.Value?.[0]);
+  };
+  const named = (name: string, patientId: string, pack: number) =>
+    instanceRecord({
+      pack,
+      instance: pack,
+      attributes: { '00100010': json('PN', { Alphabetic: name }), '00100020': json('LO', patientId) },
+    });
+
+  it('follows what it says: an earlier arrival brings another name, a deletion none', async () => {
+    const late = named('Later^Name', 'L1', 5);
+    const early = named('Earlier^Name', 'E1', 3);
+    await indexInstances(index, [late]);
+    expect(await ask(0x00100010, 'PN', 'later*')).toEqual([studyUid(1)]);
+    await indexInstances(index, [early]);
+    expect(await ask(0x00100010, 'PN', 'later*')).toEqual([]);
+    expect(await ask(0x00100020, 'LO', 'L1')).toEqual([]);
+    expect(await ask(0x00100010, 'PN', 'earlier*')).toEqual([studyUid(1)]);
+    for (const record of [early, late]) await index.deleteCurrent(record);
+    await index.recount(tenant(), early);
+    expect(await ask(0x00100020, 'LO', 'E1')).toEqual([]);
+  });
+
+  it('is cut short in keys alone: longer names and IDs, and UIDs that are none, are told apart', async () => {
+    const long = 'Y'.repeat(1_500);
+    const odd: InstanceRecord = { ...named(`${long}A`, `${long}1`, 1), studyInstanceUid: `${'1'.repeat(400)} #$` };
+    const other: InstanceRecord = { ...named(`${long}B`, `${long}2`, 1), studyInstanceUid: `${'1'.repeat(400)} #%` };
+    await indexInstances(index, [odd, other]);
+    expect(await ask(0x00100020, 'LO', `${long.slice(0, 1_000)}*`)).toHaveLength(2);
+    expect(await ask(0x00100020, 'LO', `${long}1`)).toEqual([odd.studyInstanceUid]);
+    expect(await ask(0x00100010, 'PN', `*YB`)).toEqual([other.studyInstanceUid]);
+    expect(await index.getStudy(tenant(), odd)).toMatchObject({ studyInstanceUid: odd.studyInstanceUid });
+    const { matches } = await index.search(tenant(), { level: 'series', keys: [], limit: 9, offset: 0 });
+    expect(matches).toHaveLength(2);
+  });
+});
+
+describe('what a search costs', () => {
+  it('is bounded, page by page, and a page of the list is one query', async () => {
+    const units: { operation: string; units: number }[] = [];
+    const counted = createDynamoIndex({ ...table, observe: (call) => units.push(call) });
+    await indexInstances(
+      index,
+      Array.from({ length: 60 }, (_, study) =>
+        instanceRecord({ study, attributes: { '00080020': json('DA', '20240115') } }),
+      ),
+    );
+    const query: Query = { level: 'study', keys: [], limit: 20, offset: 0 };
+    const first = await counted.search(tenant(), query);
+    expect(units.map(({ operation }) => operation)).toEqual(['QueryCommand', 'QueryCommand']);
+    expect(units.reduce((sum, call) => sum + call.units, 0)).toBeLessThan(6);
+    units.length = 0;
+    const second = await counted.search(tenant(), { ...query, after: placeOf('study', first.matches.at(-1)!) });
+    expect(units.reduce((sum, call) => sum + call.units, 0)).toBeLessThan(6);
+    const uids = [...first.matches, ...second.matches].map((match) => match['0020000D']?.Value?.[0]);
+    expect(new Set(uids).size).toBe(40);
+    await counted.close();
+  });
+});
