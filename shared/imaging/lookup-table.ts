@@ -149,6 +149,8 @@ function expandSegments(units: Uint8Array | Uint16Array, count: number, unit: 25
     const opcode = units[at]!;
     const length = units[at + 1]!;
     const from = at + 2;
+    // No segment is empty: it is the upper half of a word.
+    if (length === 0) return -1;
     if (opcode === 0) {
       if (from + length > units.length) return -1;
       for (let i = 0; i < length && filled < count; i++) entries[filled++] = units[from + i]!;

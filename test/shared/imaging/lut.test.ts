@@ -6,42 +6,17 @@ import { describe, expect, it } from 'vitest';
 import type { DecodedFrame, PixelValues } from '#shared/imaging/decoded-frame.ts';
 import type { ImageAttributes, Window } from '#shared/imaging/image-attributes.ts';
 import { rangeWindow, renderGray } from '#shared/imaging/lut.ts';
+import { grayOf } from './arbiter.ts';
 import { attributesWith } from './image-fixture.ts';
 
-/**
- * The arbiter: PS3.3 C.11 word for word, in double precision, value by value. It shares no code with lut.ts.
- */
 function arbiter(stored: number, attributes: ImageAttributes, window: Window | 'table'): number {
   const { modality, padding, inverse } = attributes;
-  if (padding && stored >= padding.low && stored <= padding.high) return 0;
-  let x = 0;
-  if (modality.kind === 'linear') x = modality.slope * stored + modality.intercept;
-  else {
-    const { firstMapped, entries } = modality.table;
-    const i =
-      stored < firstMapped ? 0 : stored - firstMapped >= entries.length ? entries.length - 1 : stored - firstMapped;
-    x = entries[i]!;
-  }
-  const ymin = 0;
-  const ymax = 255;
-  let y = 0;
-  if (window === 'table') {
-    const { firstMapped, entries, bits } = attributes.voiTables[0]!;
-    const at = Math.round(x) - firstMapped;
-    y = (entries[Math.max(0, Math.min(at, entries.length - 1))]! / (2 ** bits - 1)) * ymax;
-  } else {
-    const { center: c, width: w } = window;
-    if (window.function === 'LINEAR') {
-      if (x <= c - 0.5 - (w - 1) / 2) y = ymin;
-      else if (x > c - 0.5 + (w - 1) / 2) y = ymax;
-      else y = ((x - (c - 0.5)) / (w - 1) + 0.5) * (ymax - ymin) + ymin;
-    } else if (window.function === 'LINEAR_EXACT') {
-      if (x <= c - w / 2) y = ymin;
-      else if (x > c + w / 2) y = ymax;
-      else y = ((x - c) / w + 0.5) * (ymax - ymin) + ymin;
-    } else y = (ymax - ymin) / (1 + Math.exp(-4 * ((x - c) / w))) + ymin;
-  }
-  return inverse ? ymax - y : y;
+  return grayOf(stored, {
+    modality: modality.kind === 'linear' ? modality : modality.table,
+    voi: window === 'table' ? attributes.voiTables[0]! : window,
+    inverse,
+    padding,
+  });
 }
 
 function frameOf(values: PixelValues, bitsStored: number, signed: boolean): DecodedFrame {
