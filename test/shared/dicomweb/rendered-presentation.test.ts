@@ -137,7 +137,7 @@ describe('a presentation state rendered', () => {
     const problem = await problemOf(await get(`${pathOf(blending)}/rendered`));
     expect([problem.status, problem.detail]).toEqual([406, expect.stringContaining('pseudo-color')]);
     expect((await get(`${pathOf(plain)}/frames/1/rendered`)).status).toBe(406);
-    expect((await get(`${pathOf(plain)}/rendered`, 'image/webp')).status).toBe(406);
+    expect((await get(`${pathOf(plain)}/rendered`, 'text/html')).status).toBe(406);
   });
 
   it('is not given twice: its entity tag is that of the state, its images and the parameters', async () => {
