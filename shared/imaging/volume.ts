@@ -58,11 +58,15 @@ export const DEFAULT_VOLUME_LIMIT_BYTES = 1024 * 1024 * 1024;
 export function planCells(slices: readonly ImageAttributes[]): CellPlan {
   const [first] = slices;
   if (first === undefined) throw cannotRender('A volume needs at least two slices');
-  for (const { samplesPerPixel, photometricInterpretation, inverse } of slices) {
-    if (samplesPerPixel !== 1 || photometricInterpretation === 'PALETTE COLOR') {
-      throw cannotRender('The slices are in colour; planes are cut through volumes of gray values only', {
-        photometricInterpretation,
-      });
+  for (const { samplesPerPixel, photometricInterpretation, supplemental, inverse } of slices) {
+    const isGray = samplesPerPixel === 1 && photometricInterpretation !== 'PALETTE COLOR' && supplemental === undefined;
+    if (!isGray) {
+      throw cannotRender(
+        'The slices are in colour, or some of their values are; planes are cut through volumes of gray values only',
+        {
+          photometricInterpretation,
+        },
+      );
     }
     if (inverse !== first.inverse) {
       throw cannotRender('In some slices the largest value is black and in others white, so they make no volume');

@@ -5,6 +5,7 @@ const benches: Readonly<Record<string, () => Promise<{ run(): Promise<void> }>>>
   reader: () => import('./reader.ts'),
   append: () => import('./append.ts'),
   imaging: () => import('./imaging.ts'),
+  'imaging-volume': () => import('./imaging-volume.ts'),
   'edge-store': () => import('./edge-store.ts'),
   'edge-query': () => import('./edge-query.ts'),
   'edge-retrieve': () => import('./edge-retrieve.ts'),

@@ -136,6 +136,11 @@ describe('what is no volume', () => {
     expect(() => planCells([gray, attributesWith({ photometricInterpretation: 'PALETTE COLOR' })])).toThrow(
       'in colour',
     );
+    const table = { firstMapped: 0, entries: Uint16Array.of(0), bits: 8 };
+    const palette = { red: table, green: table, blue: table };
+    expect(() => planCells([gray, attributesWith({ supplemental: { palette, largestGray: 100 } })])).toThrow(
+      'in colour',
+    );
     expect(() => planCells([gray, attributesWith({ inverse: true })])).toThrow('largest value is black');
   });
 
