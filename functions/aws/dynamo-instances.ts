@@ -186,7 +186,8 @@ export const storedFields = (record: Omit<InstanceRecord, 'state'>) => ({
 /** The lookup by which instances and series are found by their UIDs alone. */
 export const uidLookup = (tenant: string, uid: string): string => `${tenant}#uid#${partOf(uid)}`;
 
-function itemOf(record: InstanceRecord): InstanceItem & { [name: string]: string | number | Uint8Array } {
+/** The item of a record. */
+export function itemOf(record: InstanceRecord): InstanceItem & { [name: string]: string | number | Uint8Array } {
   const { tenant, studyInstanceUid, seriesInstanceUid, sopInstanceUid } = record;
   const found =
     record.state === 'current'

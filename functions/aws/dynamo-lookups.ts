@@ -9,7 +9,7 @@ import type { DicomJson, JsonElement } from '#shared/dicom/dicom-json-model.ts';
 import { nameWords, soundsOf } from '#shared/dicom/fuzzy-name.ts';
 import { trim } from '#shared/dicom/match-condition.ts';
 import { nameGroups } from '#shared/dicom/person-name.ts';
-import { escaped, firstBytes, type ItemKey, partOf, SEPARATOR } from './dynamo-keys.ts';
+import { escaped, firstBytes, type ItemKey, partOf, SEPARATOR, tenantPartition } from './dynamo-keys.ts';
 
 /** What a value is: whole texts, whole component groups of names (normalised), words of them, and how these sound. */
 export type LookupKind = 'patient' | 'accession' | 'study' | 'name' | 'word' | 'sound' | 'refWord' | 'refSound';
@@ -107,6 +107,10 @@ const UNDATED = 'zzzzzzzz';
 /** A partition's worth of days: a month. Months, too, sort the latest first. */
 export const monthOf = (day: string): string => day.slice(0, 6);
 export const unsureMonth = monthOf(UNSURE);
+export const monthKey = (tenant: string, month: string): ItemKey => ({
+  pk: tenantPartition(tenant),
+  sk: `MONTH#${month}`,
+});
 export const monthPartition = (tenant: string, month: string): string => `${tenant}#${month}`;
 
 export const studyDay = (attributes: DicomJson, studyInstanceUid: string): string =>
@@ -114,13 +118,15 @@ export const studyDay = (attributes: DicomJson, studyInstanceUid: string): strin
 
 const revisionPart = (version: number): string => String(version).padStart(12, '0');
 
+export type LookupItem = ItemKey & { readonly lookup: string; readonly found: string };
+
 /** The items by which one attempt says what leads to a study. */
 export function lookupItems(
   tenant: string,
   pk: string,
   attempt: { readonly version: number; readonly writer: string; readonly day: string },
   lookups: readonly Lookup[],
-): (ItemKey & { readonly lookup: string; readonly found: string })[] {
+): LookupItem[] {
   return lookups.map(({ kind, value }, i) => ({
     pk,
     sk: `${attemptPrefix(attempt)}${i}`,

@@ -7,8 +7,8 @@ import type { KeysByLevel, Place } from '#shared/archive/query.ts';
 import { inParallel } from '#shared/archive/walk.ts';
 import { fuzzyWords } from '#shared/dicom/fuzzy-name.ts';
 import { dateRange, exactValues, type MatchKey, namePrefix } from '#shared/dicom/matching.ts';
-import type { StudyItem } from './dynamo-aggregates.ts';
 import type { Calls, Meter, QueryRange } from './dynamo-calls.ts';
+import type { StudyItem } from './dynamo-derived.ts';
 import { uidLookup } from './dynamo-instances.ts';
 import {
   behind,
