@@ -20,7 +20,8 @@ export function reductionFor(request: Omit<PictureRequest, 'frame'>): number {
   const { transferSyntaxUid, attributes, window, viewport } = request;
   const { codec } = transferSyntaxOf(transferSyntaxUid);
   if (viewport === undefined || (codec !== 'htj2k' && codec !== 'jpeg-2000')) return 0;
-  // Places in these are pixels of the frame.
+  // In 16 bits a picture is for measuring. Places in the others are pixels of the frame.
+  if (request.bitDepth !== undefined) return 0;
   if (request.shutter ?? request.overlays?.[0] ?? request.segments ?? request.presentation) return 0;
   const source = sourceOf(viewport, attributes);
   if (!isPart(source, attributes) || !isLinear(attributes, window)) return 0;
@@ -59,7 +60,8 @@ function sizeWithin({ width, height }: Viewport, source: Source): { readonly wid
 /** Whether what lies between two stored values is drawn as what lies between them. */
 function isLinear(attributes: ImageAttributes, requested: Window | undefined): boolean {
   const { photometricInterpretation, samplesPerPixel, bitsStored, modality, windows, voiTables } = attributes;
-  if (photometricInterpretation === 'PALETTE COLOR' || bitsStored < 8) return false;
+  const isIndexed = photometricInterpretation === 'PALETTE COLOR' || attributes.supplemental !== undefined;
+  if (isIndexed || attributes.presentationTable !== undefined || bitsStored < 8) return false;
   if (attributes.supplemental ?? attributes.presentationTable) return false;
   if (samplesPerPixel > 1) return true;
   const window = requested ?? windows[0];

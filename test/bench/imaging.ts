@@ -1,91 +1,138 @@
 /**
- * Milliseconds for one frame, a CT of 512 x 512 and a mammogram of some 3000 x 4000, in each transfer syntax: decoding,
- * the grayscale pipeline, encoding, and the whole. The CT is one slice in many syntaxes out of the samples; large frames
- * are the samples' own, and one made here. Single thread; the least and the median of several runs.
+ * Milliseconds for one frame, a CT of 512 x 512 and a mammogram of 3000 x 4000, in each transfer syntax: decoding, the grayscale pipeline,
+ * encoding and the whole, on one thread, next to native code in the same run. The least and the median of several runs; ratios are of the
+ * least. Aims are printed beside, and not enforced. `npm run bench:imaging` goes on with rendered requests and volumes.
  */
-import { existsSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { canDecode, decodeFrame } from '#shared/imaging/codecs.ts';
+import { decodeFrame } from '#shared/imaging/codecs.ts';
 import { encodePicture } from '#shared/imaging/encode.ts';
-import { type ImageAttributes, imageAttributesOf } from '#shared/imaging/image-attributes.ts';
 import { renderGray } from '#shared/imaging/lut.ts';
 import { renderFrame } from '#shared/imaging/render.ts';
-import { attributesWith } from '#test/shared/imaging/image-fixture.ts';
-import { openSample } from '#test/shared/imaging/sample-frames.ts';
-import { sampleFiles, samplesFolder } from '#test/support/samples.ts';
+import { transcodeFrame } from '#shared/imaging/transcode.ts';
+import {
+  type BenchFrame,
+  EXPLICIT_LITTLE,
+  frameIn,
+  HTJ2K_RPCL,
+  inEightBits,
+  JPEG_BASELINE,
+  madeCt,
+  madeMammogram,
+  type Subject,
+  sampleFrames,
+} from './imaging-frames.ts';
+import { compileNativePeers, type Measured, type NativeName, type NativePeers } from './native-codecs.ts';
 
-interface Subject {
-  readonly name: string;
-  readonly frame: Uint8Array;
-  readonly transferSyntaxUid: string;
-  readonly attributes: ImageAttributes;
-}
+/** In the order of the table; of 16 bits, but JPEG. */
+const codecs: readonly [string, string, NativeName | undefined][] = [
+  ['HTJ2K', HTJ2K_RPCL, 'openjph'],
+  ['JPEG 2000', '1.2.840.10008.1.2.4.90', 'openjpeg'],
+  ['JPEG-LS', '1.2.840.10008.1.2.4.80', 'charls'],
+  ['JPEG Lossless', '1.2.840.10008.1.2.4.70', undefined],
+  ['JPEG XL', '1.2.840.10008.1.2.4.110', undefined],
+  ['RLE', '1.2.840.10008.1.2.5', undefined],
+  ['deflated frame', '1.2.840.10008.1.2.8.1', undefined],
+];
+const LARGE_PIXELS = 2_000_000;
 
 export async function run(): Promise<void> {
-  print(['frame', 'size', 'decode', 'LUT', 'JPEG', 'PNG', 'whole (JPEG)']);
-  for (const subject of [...(await sampleSubjects()), syntheticMammogram()]) {
-    const { frame, transferSyntaxUid, attributes } = subject;
-    const { columns, rows } = attributes;
-    const runs = columns * rows > 2_000_000 ? 5 : 20;
-    const decoded = await decodeFrame(frame, transferSyntaxUid, attributes);
-    const { pixels } = renderGray(decoded, attributes);
-    const picture = { width: columns, height: rows, channels: 1, pixels } as const;
-    print([
-      subject.name,
-      `${columns}x${rows}`,
-      await measure(runs, () => decodeFrame(frame, transferSyntaxUid, attributes)),
-      await measure(runs, async () => renderGray(decoded, attributes)),
-      await measure(runs, () => encodePicture(picture, 'image/jpeg')),
-      await measure(runs, () => encodePicture(picture, 'image/png')),
-      await measure(runs, () => renderFrame({ frame, transferSyntaxUid, attributes, mediaType: 'image/jpeg' })),
-    ]);
+  const folder = mkdtempSync(join(tmpdir(), 'archipel-bench-'));
+  try {
+    const native = compileNativePeers(folder);
+    for (const subject of [madeCt(), madeMammogram()]) await measureSubject(subject, native);
+    await measureSamples();
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
   }
-  process.stdout.write('milliseconds: least / median\n');
 }
 
-async function sampleSubjects(): Promise<Subject[]> {
-  const root = samplesFolder();
-  if (root === undefined) return [];
-  const files = [
-    ...sampleFiles('transfer-syntaxes/ct-one-image'),
-    ...['transfer-syntaxes/htj2k/CT1_JPH.dcm', 'modalities/cr-dx-mg/GH133.dcm', 'modalities/cr-dx-mg/RG1_J2KI.dcm'].map(
-      (file) => join(root, file),
-    ),
-    ...['modalities/cr-dx-mg/RG3_J2KR.dcm', 'transfer-syntaxes/htj2k/RG3_JPH.dcm'].map((file) => join(root, file)),
-  ];
-  const subjects: Subject[] = [];
-  for (const file of files.filter((path) => path.endsWith('.dcm') && existsSync(path))) {
-    const sample = await openSample(file);
-    if (sample.count === 0 || !canDecode(sample.transferSyntaxUid)) continue;
-    subjects.push({
-      name: sample.transferSyntaxUid,
-      frame: sample.frame(1).bytes,
-      transferSyntaxUid: sample.transferSyntaxUid,
-      attributes: imageAttributesOf(sample.metadata, 1),
-    });
+const runsFor = ({ rows, columns }: Subject['attributes']): number => (rows * columns > LARGE_PIXELS ? 5 : 30);
+
+async function measureSubject(subject: Subject, native: NativePeers): Promise<void> {
+  const runs = runsFor(subject.attributes);
+  title(`${subject.name}: decoding and lossless encoding, ms`, ['', 'bytes', 'decode', 'native', 'ratio', 'encode', 'native', 'ratio']); // biome-ignore format: a heading
+  for (const [name, uid, peer] of codecs) {
+    const isSlow = uid.endsWith('.4.90') || uid.endsWith('.4.110') || uid.endsWith('.8.1');
+    await measureCodec(subject, await frameIn(subject, name, uid), peer, native, isSlow ? Math.ceil(runs / 5) : runs);
   }
-  return subjects;
+  const small = inEightBits(subject);
+  await measureCodec(small, await frameIn(small, 'JPEG, 8 bits', JPEG_BASELINE), 'turbojpeg', native, runs);
+  note('aim: HTJ2K decode at most 2.2 x native');
+  await measurePipeline(subject, native, runs);
 }
 
-/** Smooth as tissue, with the grain of a detector; native, so that LUT and encoding show at full size. */
-function syntheticMammogram(): Subject {
-  const attributes = attributesWith({ rows: 4000, columns: 3000, bitsStored: 12, highBit: 11, inverse: true });
-  const cells = new Uint16Array(attributes.rows * attributes.columns);
-  for (let row = 0, i = 0; row < attributes.rows; row++) {
-    for (let column = 0; column < attributes.columns; column++, i++) {
-      const tissue = 2000 + 900 * Math.sin(row / 400) * Math.cos(column / 300);
-      cells[i] = tissue + ((Math.imul(i, 2654435761) >>> 24) & 31);
-    }
-  }
-  return {
-    name: '1.2.840.10008.1.2.1 (made)',
-    frame: new Uint8Array(cells.buffer),
-    transferSyntaxUid: '1.2.840.10008.1.2.1',
-    attributes,
+async function measureCodec(
+  { pixels, attributes }: Subject,
+  one: BenchFrame,
+  peer: NativeName | undefined,
+  native: NativePeers,
+  runs: number,
+): Promise<void> {
+  const { frame, transferSyntaxUid } = one;
+  const decode = await measure(runs, () => decodeFrame(frame, transferSyntaxUid, attributes));
+  const encode = await measure(
+    runs,
+    () =>
+    transcodeFrame({ frame: pixels, fromTransferSyntaxUid: EXPLICIT_LITTLE, toTransferSyntaxUid: transferSyntaxUid, attributes }), // biome-ignore format: one call
+  );
+  const peers = peer === undefined ? {} : native(peer, one, pixels, runs);
+  row([
+    one.name,
+    String(frame.length),
+    shown(decode),
+    shown(peers.decode),
+    ratio(decode, peers.decode),
+    shown(encode),
+    shown(peers.encode),
+    ratio(encode, peers.encode),
+  ]);
+}
+
+/** What a picture goes through once it is decoded, and the whole way. */
+async function measurePipeline(subject: Subject, native: NativePeers, runs: number): Promise<void> {
+  const { attributes } = subject;
+  const { columns: width, rows: height } = attributes;
+  const plain = await frameIn(subject, 'native', EXPLICIT_LITTLE);
+  const htj2k = await frameIn(subject, 'HTJ2K', HTJ2K_RPCL);
+  const decoded = await decodeFrame(plain.frame, plain.transferSyntaxUid, attributes);
+  const picture = { width, height, channels: 1, pixels: renderGray(decoded, attributes).pixels } as const;
+  const small = { ...inEightBits(subject), pixels: picture.pixels };
+  const jpeg = native('turbojpeg', await frameIn(small, 'JPEG', JPEG_BASELINE), picture.pixels, runs).encode;
+  const isLarge = width * height > LARGE_PIXELS;
+  title(`${subject.name}: from pixels to a picture, ms`, ['', '', 'archipel', 'native', 'ratio']);
+  const compare = async (name: string, work: () => unknown, peer?: Measured, aim = ''): Promise<void> => {
+    const ours = await measure(runs, async () => work());
+    row([name, '', shown(ours), shown(peer), ratio(ours, peer), aim]);
   };
+  const rendered = ({ frame, transferSyntaxUid }: BenchFrame, viewport?: { width: number; height: number }) =>
+    renderFrame({ frame, transferSyntaxUid, attributes, mediaType: 'image/jpeg', ...(viewport && { viewport }) });
+  const wholeAim = `aim: ${isLarge ? 100 : 5} ms`;
+  const fit = { width: width >> 2, height: height >> 2 };
+  await compare('LUT', () => renderGray(decoded, attributes), native('lut', plain, plain.frame, runs).decode, 'aim: at most 1.6 x native'); // biome-ignore format: a row
+  await compare('encode JPEG', () => encodePicture(picture, 'image/jpeg'), jpeg);
+  await compare('encode PNG', () => encodePicture(picture, 'image/png'));
+  await compare('whole, of native pixels', () => rendered(plain), undefined, wholeAim);
+  await compare('whole, of HTJ2K', () => rendered(htj2k), undefined, wholeAim);
+  await compare('a quarter of each side, of native', () => rendered(plain, fit));
+  await compare('a quarter of each side, of HTJ2K', () => rendered(htj2k, fit));
 }
 
-async function measure(runs: number, work: () => Promise<unknown>): Promise<string> {
+async function measureSamples(): Promise<void> {
+  const frames = await sampleFrames();
+  if (frames.length === 0) return;
+  title('samples: ms', ['', 'size', 'decode', 'whole']);
+  for (const { name, frame, transferSyntaxUid, attributes } of frames) {
+    const runs = runsFor(attributes);
+    const decode = await measure(runs, () => decodeFrame(frame, transferSyntaxUid, attributes));
+    const whole = await measure(runs, () => renderFrame({ frame, transferSyntaxUid, attributes, mediaType: 'image/jpeg' })); // biome-ignore format: one call
+    row([name, `${attributes.columns}x${attributes.rows}`, shown(decode), shown(whole)]);
+  }
+}
+
+async function measure(runs: number, work: () => Promise<unknown>): Promise<Measured> {
+  await work();
   await work();
   const times: number[] = [];
   for (let i = 0; i < runs; i++) {
@@ -94,11 +141,24 @@ async function measure(runs: number, work: () => Promise<unknown>): Promise<stri
     times.push(performance.now() - start);
   }
   times.sort((a, b) => a - b);
-  return `${times[0]!.toFixed(2)} / ${times[times.length >> 1]!.toFixed(2)}`;
+  return { least: times[0]!, median: times[times.length >> 1]! };
 }
 
-const widths = [28, 12, 18, 16, 16, 16, 18];
+const shown = (measured: Measured | undefined): string =>
+  measured === undefined ? '-' : `${measured.least.toFixed(2)} / ${measured.median.toFixed(2)}`;
 
-function print(cells: readonly string[]): void {
-  process.stdout.write(`${cells.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('')}\n`);
+const ratio = (ours: Measured, peer: Measured | undefined): string =>
+  peer === undefined ? '' : `${(ours.least / peer.least).toFixed(2)} x`;
+
+const widths = [36, 12, 18, 18, 9, 18, 18, 9];
+
+function row(cells: readonly string[]): void {
+  console.log(`  ${cells.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('')}`.trimEnd());
 }
+
+function title(text: string, heads: readonly string[]): void {
+  console.log(`\n${text} (least / median)`);
+  row(heads);
+}
+
+const note = (text: string): void => console.log(`  ${text}`);

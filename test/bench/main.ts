@@ -5,12 +5,14 @@ const benches: Readonly<Record<string, () => Promise<{ run(): Promise<void> }>>>
   reader: () => import('./reader.ts'),
   append: () => import('./append.ts'),
   imaging: () => import('./imaging.ts'),
+  'imaging-rendered': () => import('./imaging-rendered.ts'),
   'imaging-volume': () => import('./imaging-volume.ts'),
   'edge-store': () => import('./edge-store.ts'),
   'edge-query': () => import('./edge-query.ts'),
   'edge-retrieve': () => import('./edge-retrieve.ts'),
   'edge-wan': () => import('./edge-wan.ts'),
   web: () => import('./web.ts'),
+  dynamo: () => import('./dynamo.ts'),
 };
 
 const wanted = process.argv.slice(2);

@@ -178,7 +178,7 @@ async function countReads(folder: string, title: string): Promise<void> {
 const studyOf = (count: number): string => `2.25.90.${count}`;
 
 /** Milliseconds of so many calls, or of as many as there is time for; so many of them at once. */
-async function timesOf(calls: number, clients: number, call: (i: number) => Promise<void>): Promise<number[]> {
+export async function timesOf(calls: number, clients: number, call: (i: number) => Promise<void>): Promise<number[]> {
   const times: number[] = [];
   const endMs = performance.now() + 1000 * MAX_SECONDS;
   let next = 0;
@@ -196,18 +196,18 @@ async function secondsOf(work: () => Promise<void>): Promise<number> {
   return (performance.now() - startedAtMs) / 1000;
 }
 
-async function get(url: string, accept: string): Promise<void> {
+export async function get(url: string, accept: string): Promise<void> {
   const response = await fetch(url, { headers: { Accept: accept, 'Accept-Encoding': 'identity' } });
   await response.arrayBuffer();
   if (response.status !== 200) throw new Error(`${url} answered ${response.status}`);
 }
 
-async function countOf(url: string): Promise<number> {
+export async function countOf(url: string): Promise<number> {
   const response = await fetch(url, { headers: { Accept: JSON_TYPE } });
   return response.status === 200 ? ((await response.json()) as unknown[]).length : 0;
 }
 
-async function store(url: string, files: readonly string[]): Promise<void> {
+export async function store(url: string, files: readonly string[]): Promise<void> {
   const parts = files.flatMap((file) => [
     Buffer.from('--boundary\r\nContent-Type: application/dicom\r\n\r\n'),
     readFileSync(file),

@@ -27,7 +27,7 @@ const typeOf = (syntax: string): string =>
 /** What nobody here decodes. */
 const opaque = [uid('4.102')];
 const lossy = [uid('4.50'), uid('4.51'), uid('4.81'), uid('4.91'), uid('4.203'), uid('4.111')];
-const made = ['4.50', '4.70', '4.80', '4.90', '4.91', '4.201', '4.202', '4.110', '5', '8.1'].map(uid);
+const made = ['4.50', '4.70', '4.80', '4.90', '4.91', '4.201', '4.202', '4.203', '4.110', '5', '8.1'].map(uid);
 
 const bitsOf = (syntax: string): readonly number[] =>
   syntax === uid('4.50') ? [8] : [uid('5'), uid('8.1')].includes(syntax) ? [8, 16, 32] : [8, 16];

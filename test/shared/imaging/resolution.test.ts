@@ -196,6 +196,13 @@ describe('the resolution for a picture', () => {
     ['what is no part of the frame', { viewport: { width: 10, height: 10, source: region(0, 0, 3001, 4000) } }],
     ['a window that is the range of the pixels', { attributes: { ...attributes, windows: [] } }],
     ['a palette', { attributes: { ...attributes, photometricInterpretation: 'PALETTE COLOR' } }],
+    ['colours above the gray', { attributes: { ...attributes, supplemental: {} } }],
+    ['a Presentation LUT', { attributes: { ...attributes, presentationTable: {} } }],
+    ['16 bits', { bitDepth: 16 }],
+    ['a shutter', { shutter: {} }],
+    ['an overlay', { overlays: [{}] }],
+    ['segments', { segments: {} }],
+    ['a presentation state', { presentation: {} }],
     ['segments of one bit', { attributes: { ...attributes, bitsStored: 1 } }],
     ['padding that is not black', { attributes: { ...attributes, padding: { low: 4095, high: 4095 } } }],
     ['padding in the middle', { attributes: { ...attributes, padding: { low: 2000, high: 2000 } } }],
@@ -205,7 +212,22 @@ describe('the resolution for a picture', () => {
   });
 });
 
+/** Whether a part changes which resolution will do, or is of no account. One that is new does not compile until it has been thought of. */
+const requestParts: Record<keyof PictureRequest, boolean> = {
+  frame: false, transferSyntaxUid: true, attributes: true, bitOffset: false, window: true, shutter: true, overlays: true, viewport: true,
+  segments: true, presentation: true, bitDepth: true,
+}; // biome-ignore format: a list
+const attributeParts: Record<keyof ImageAttributes, boolean> = {
+  rows: true, columns: true, samplesPerPixel: true, photometricInterpretation: true, planarConfiguration: false, bitsAllocated: false,
+  bitsStored: true, highBit: true, signed: true, pixelKind: false, pixelDataVr: false, modality: true, windows: true, voiTables: true,
+  inverse: true, presentationTable: true, padding: true, palette: false, supplemental: true,
+}; // biome-ignore format: a list
+
 describe('a picture of a lower resolution', () => {
+  it('is thought of with everything that a request has', () => {
+    expect([requestParts.viewport, attributeParts.padding]).toEqual([true, true]);
+  });
+
   const attributes = attributesWith({ rows: 300, columns: 421, bitsStored: 12, windows: [LINEAR] });
   const smooth = Int32Array.from({ length: 300 * 421 }, (_, i) => {
     const [x, y] = [i % 421, Math.floor(i / 421)];
@@ -220,7 +242,7 @@ describe('a picture of a lower resolution', () => {
     { width: 200, height: 200 },
     { width: 105, height: 75 },
     { width: 60, height: 60 },
-    { width: 20, height: 20 },
+    { width: 30, height: 30 },
     { width: 50, height: 50, source: { x: 37, y: 51, width: 211, height: 199 } },
     { width: 30, height: 64, source: { x: 210, y: 0, width: 211, height: 300 } },
   ])('lies where the picture of the full one lies: %o', async (viewport) => {
