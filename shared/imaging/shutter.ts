@@ -130,7 +130,8 @@ export function applyShutter(
 }
 
 /** Of a pixel: positions are whole or decimal numbers, and a centre on an edge is inside. */
-const TOLERANCE = 1e-6;
+const TOLERANCE = 1e-5;
+const BESIDE = 1e-10;
 
 type Span = readonly [from: number, to: number];
 
@@ -154,13 +155,19 @@ function shownSpans({ rectangle, circle, polygon }: Shutter, y: number): readonl
   return polygonSpans(polygon, y).map(([left, right]) => [Math.max(from, left), Math.min(to, right)] as const);
 }
 
-/** Just above and just below: an edge that runs along the row belongs to the polygon, whichever side it bounds. */
+/** Just above, just below, and edges that run along the row: all of them belong to the polygon, whichever side they bound. */
 function polygonSpans(polygon: readonly Point[], y: number): Span[] {
   const spans: Span[] = [];
-  for (const side of [-TOLERANCE, TOLERANCE]) {
+  for (const side of [-BESIDE, BESIDE]) {
     const crossings = crossingsAt(polygon, y + side);
     for (let i = 0; i + 1 < crossings.length; i += 2) spans.push([crossings[i]!, crossings[i + 1]!]);
   }
+  polygon.forEach((point, i) => {
+    const next = polygon[(i + 1) % polygon.length]!;
+    if (Math.abs(point.y - y) < TOLERANCE && point.y === next.y) {
+      spans.push([Math.min(point.x, next.x), Math.max(point.x, next.x)]);
+    }
+  });
   spans.sort((a, b) => a[0] - b[0]);
   const joined: [number, number][] = [];
   for (const [from, to] of spans) {
