@@ -10,6 +10,7 @@ import type { Codec, TransferSyntax } from '../dicom/transfer-syntax.ts';
 import { type ImageAttributes, imageAttributesOf } from '../imaging/image-attributes.ts';
 import type { TranscodedFrame } from '../imaging/transcode.ts';
 
+const DERIVATION_DESCRIPTION = 0x00082111;
 const LOSSY_IMAGE_COMPRESSION = 0x00282110;
 const LOSSY_IMAGE_COMPRESSION_RATIO = 0x00282112;
 const LOSSY_IMAGE_COMPRESSION_METHOD = 0x00282114;
@@ -70,16 +71,19 @@ export function changesOf(
   if (!first.isLossy) return changes;
   // §C.7.6.1.1.5: once lossy, for ever lossy. Each loss has its ratio, which is an approximate one, and its method.
   const wasSaid = dataSet.ascii(LOSSY_IMAGE_COMPRESSION) === '01';
+  const isLossHere = to.encapsulated && to.lossy && to.codec === 'jpeg';
   const losses = [
     ...(wasSaid || !stored.lossy ? [] : [{ codec: stored.codec, lengthBytes: sizes.storedBytes }]),
-    ...(to.encapsulated && to.lossy && to.codec === 'jpeg'
-      ? [{ codec: to.codec, lengthBytes: first.bytes.length }]
-      : []),
+    ...(isLossHere ? [{ codec: to.codec, lengthBytes: first.bytes.length }] : []),
   ];
   if (losses.length === 0) return changes;
   const ratios = losses.map(({ lengthBytes }) => (sizes.nativeBytes / lengthBytes).toFixed(2));
   const methods = losses.flatMap(({ codec }) => lossyMethods[codec] ?? []);
   const before = (tag: number): string[] => (wasSaid ? (dataSet.ascii(tag)?.split('\\') ?? []) : []);
+  // Whoever described a derivation before knows more of it than that it was compressed.
+  if (isLossHere && !dataSet.ascii(DERIVATION_DESCRIPTION)) {
+    changes.set(DERIVATION_DESCRIPTION, text('ST', `Lossy compression: ${to.name}`));
+  }
   changes.set(LOSSY_IMAGE_COMPRESSION, text('CS', '01'));
   changes.set(LOSSY_IMAGE_COMPRESSION_RATIO, text('DS', [...before(LOSSY_IMAGE_COMPRESSION_RATIO), ...ratios].join('\\'))); // biome-ignore format: a line each
   changes.set(LOSSY_IMAGE_COMPRESSION_METHOD, text('CS', [...before(LOSSY_IMAGE_COMPRESSION_METHOD), ...methods].join('\\'))); // biome-ignore format: a line each
@@ -107,7 +111,7 @@ export function hasOverlayInPixels(dataSet: DataSet): boolean {
   return false;
 }
 
-const text = (vr: 'CS' | 'DS', value: string): Change => ({
+const text = (vr: 'CS' | 'DS' | 'ST', value: string): Change => ({
   vr,
   value: Buffer.from(value.length % 2 === 0 ? value : `${value} `, 'latin1'),
 });

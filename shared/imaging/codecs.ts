@@ -122,7 +122,7 @@ function decodeDeflatedFrame(frame: Uint8Array, attributes: ImageAttributes): De
   } catch (error) {
     throw cannotRender('The deflated frame cannot be inflated to the size that its attributes give', {}, error);
   }
-  return decodeNativeFrame(native, attributes, { littleEndian: true });
+  return decodeNativeFrame(native, attributes, { littleEndian: true, isOwn: true });
 }
 
 function decodeRleFrame(frame: Uint8Array, attributes: ImageAttributes): DecodedFrame {
@@ -130,7 +130,7 @@ function decodeRleFrame(frame: Uint8Array, attributes: ImageAttributes): Decoded
   const oneBit = bitsAllocated === 1;
   const cellCount = oneBit ? Math.ceil((rows * columns) / 8) : rows * columns * samplesPerPixel;
   const cells = decodeRle(frame, cellCount, samplesPerPixel, oneBit ? 1 : bitsAllocated / 8);
-  return decodeNativeFrame(cells, attributes, { littleEndian: true, interleaved: true });
+  return decodeNativeFrame(cells, attributes, { littleEndian: true, interleaved: true, isOwn: true });
 }
 
 async function decodeJpegFrame(frame: Uint8Array, attributes: ImageAttributes): Promise<DecodedFrame> {

@@ -46,7 +46,12 @@ export function readJ2kHeader(bytes: Uint8Array): J2kHeader {
   }
   const count = view.getUint16(40);
   const sizEnd = 4 + view.getUint16(4);
-  if (count < 1 || count > 4 || sizEnd < 42 + 3 * count || sizEnd > bytes.length) {
+  if (count > 4) {
+    throw cannotRender(`JPEG 2000 with ${count} components, as of several frames in one, cannot be rendered`, {
+      count,
+    });
+  }
+  if (count < 1 || sizEnd < 42 + 3 * count || sizEnd > bytes.length) {
     throw cannotRender('The JPEG 2000 image header is damaged', { components: count });
   }
   const [x1, y1, x0, y0] = [8, 12, 16, 20].map((at) => view.getUint32(at)) as [number, number, number, number];
@@ -103,6 +108,9 @@ function codingStyle(bytes: Uint8Array, view: DataView, from: number): CodingSty
     if (marker === START_OF_TILE || marker < 0xff00 || length < 2) break;
     if (marker === 0xff52 && at + 14 <= bytes.length) {
       style = { reversible: bytes[at + 13] === 1, colorTransform: bytes[at + 8] === 1, levels: bytes[at + 9]! };
+    }
+    if (marker === 0xff74 || marker === 0xff75 || marker === 0xff77) {
+      throw cannotRender('JPEG 2000 Part 2 with a transformation of its own across components cannot be rendered');
     }
     // Other levels of some components, or of none: what is common to all of them is nowhere to be read.
     if (marker === 0xff53 && style !== undefined) style = { ...style, levels: 0 };

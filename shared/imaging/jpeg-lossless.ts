@@ -54,6 +54,11 @@ function decodeScan(
   const stride = components.length;
   const rowSamples = columns * stride;
   const initial = 2 ** (precision - shift - 1);
+  const [only] = planes;
+  const short =
+    stride === 1 && predictor === 1 && only !== undefined && samples instanceof Uint16Array
+      ? shortCodes(only.table)
+      : undefined;
   let reader: BitReader | undefined;
   for (let row = 0; row < rows; row++) {
     const firstRow = row % rowsPerInterval === 0;
@@ -63,7 +68,11 @@ function decodeScan(
       if (interval === undefined) throw endsEarly(row);
       reader = new BitReader(interval);
     }
-    decodeRow(reader!, planes, samples, row * rowSamples, rowSamples, stride, firstRow ? 0 : predictor, initial);
+    const start = row * rowSamples;
+    if (short !== undefined && samples instanceof Uint16Array) {
+      const first = firstRow ? initial : samples[start - rowSamples]!;
+      decodeRowFromLeft(reader!, only!.table, short, samples, start, start + rowSamples, first);
+    } else decodeRow(reader!, planes, samples, start, rowSamples, stride, firstRow ? 0 : predictor, initial);
     if (reader!.overrun) throw endsEarly(row);
   }
   if (shift > 0) {
@@ -83,12 +92,6 @@ function decodeRow(
   predictor: number,
   initial: number,
 ): void {
-  const [only] = planes;
-  if (predictor <= 1 && stride === 1 && only !== undefined && samples instanceof Uint16Array) {
-    const first = predictor === 0 ? initial : samples[start - rowSamples]!;
-    decodeRowFromLeft(reader, only.table, samples, start, start + rowSamples, first);
-    return;
-  }
   const end = start + rowSamples;
   for (let pixel = start; pixel < end; pixel += stride) {
     for (const { index, table } of planes) {
@@ -110,10 +113,31 @@ function difference(reader: BitReader, table: HuffmanTable): number {
   return category < 16 ? reader.signedBits(category) : 32768;
 }
 
+const SHORT_BITS = 11;
+
+/**
+ * Codes that are short with all their further bits, which nearly all are: the difference above 8 bits with the length, for every
+ * beginning of SHORT_BITS; 0 where it takes more of them. Small enough to stay in the processor's nearest memory.
+ */
+function shortCodes(table: HuffmanTable): Int32Array {
+  const codes = new Int32Array(1 << SHORT_BITS);
+  for (let window = 0; window < codes.length; window++) {
+    const entry = table[window << (16 - SHORT_BITS)]!;
+    const category = entry & 0xff;
+    const length = (entry >>> 8) + category;
+    if (entry === 0 || length > SHORT_BITS) continue;
+    const extra = (window >>> (SHORT_BITS - length)) & ((1 << category) - 1);
+    const difference = category > 0 && extra < 1 << (category - 1) ? extra - (1 << category) + 1 : extra;
+    codes[window] = (difference << 8) | length;
+  }
+  return codes;
+}
+
 /** The row of nearly every DICOM frame (selection value 1, one component): code and extra bits from one 32-bit window. */
 function decodeRowFromLeft(
   reader: BitReader,
   table: HuffmanTable,
+  short: Int32Array,
   samples: Uint16Array,
   start: number,
   end: number,
@@ -125,6 +149,13 @@ function decodeRowFromLeft(
   for (let i = start; i < end; i++) {
     const at = bit >>> 3;
     const window = ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) << (bit & 7);
+    const known = short[window >>> (32 - SHORT_BITS)]!;
+    if (known !== 0) {
+      value = (value + (known >> 8)) & 0xffff;
+      bit += known & 0xff;
+      samples[i] = value;
+      continue;
+    }
     const entry = table[window >>> 16]!;
     const length = entry >>> 8;
     const category = entry & 0xff;

@@ -19,6 +19,8 @@ export interface NativeLayout {
   readonly bitOffset?: number;
   /** RLE gives samples interleaved whatever Planar Configuration says. */
   readonly interleaved?: boolean;
+  /** The frame's memory is this decoder's to change: it was decompressed for it. */
+  readonly isOwn?: boolean;
 }
 
 /** Bytes of a native frame, the last one possibly shared with the next frame when it is one-bit. */
@@ -73,8 +75,9 @@ function cellsOf(bytes: Uint8Array, cellCount: number, attributes: ImageAttribut
   if (bitsAllocated === 1) return unpackBits(bytes, cellCount, layout.bitOffset ?? 0);
   if (bitsAllocated === 12) return storedValues(unpackTwelve(bytes, cellCount, layout.bitOffset ?? 0), attributes);
   const width = bitsAllocated / 8;
-  // A copy, since values are masked in place and typed arrays want alignment (Buffer's own slice would not copy).
-  const aligned = Uint8Array.prototype.slice.call(bytes, 0, cellCount * width);
+  const isUsable = layout.isOwn === true && bytes.byteOffset % 8 === 0;
+  // Else a copy, since values are masked in place and typed arrays want alignment (Buffer's own slice would not copy).
+  const aligned = isUsable ? bytes : Uint8Array.prototype.slice.call(bytes, 0, cellCount * width);
   if (!layout.littleEndian) {
     const buffer = Buffer.from(aligned.buffer, aligned.byteOffset, aligned.byteLength);
     // OF and OD are swapped whole; OW by 16-bit words whatever the cell (PS3.5 §7.3), so that a 32-bit cell comes low word first.

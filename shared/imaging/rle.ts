@@ -26,60 +26,68 @@ export function decodeRle(
       segments,
     });
   }
-  const cells = new Uint8Array(cellCount * bytesPerCell);
   const stride = samplesPerPixel * bytesPerCell;
+  const pixels = Math.floor(cellCount / samplesPerPixel);
+  const planes: Uint8Array<ArrayBuffer>[] = [];
   for (let segment = 0; segment < segments; segment++) {
     const start = view.getUint32(4 + 4 * segment, true);
     const next = segment + 1 < segments ? view.getUint32(8 + 4 * segment, true) : frame.length;
     if (start < HEADER_BYTES || start > next || next > frame.length) {
       throw cannotRender(`Segment ${segment + 1} of the RLE frame lies outside of it`, { segment, start, next });
     }
-    const sample = Math.floor(segment / bytesPerCell);
-    const byte = bytesPerCell - 1 - (segment % bytesPerCell);
-    const first = sample * bytesPerCell + byte;
-    if (!decodeSegment(frame, start, next, cells, first, stride)) {
+    const plane = new Uint8Array(pixels);
+    if (!decodeSegment(frame, start, next, plane)) {
       throw cannotRender(`Segment ${segment + 1} of the RLE frame ends before the last pixel`, { segment });
     }
+    planes.push(plane);
+  }
+  const [high, low] = planes as [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>];
+  if (stride === 1) return high;
+  if (stride === 2 && bytesPerCell === 2) return joined(high, low);
+  const cells = new Uint8Array(cellCount * bytesPerCell);
+  for (const [segment, plane] of planes.entries()) {
+    // The most significant byte comes first, and lies last.
+    const first = segment + bytesPerCell - 1 - 2 * (segment % bytesPerCell);
+    for (let from = 0, to = first; from < pixels; from++, to += stride) cells[to] = plane[from]!;
   }
   return cells;
 }
 
-/** Writes every `stride`-th byte from `first`; what a segment holds beyond the last pixel (padding) is left. */
-function decodeSegment(
-  source: Uint8Array,
-  start: number,
-  end: number,
-  target: Uint8Array,
-  first: number,
-  stride: number,
-): boolean {
+function joined(high: Uint8Array, low: Uint8Array): Uint8Array<ArrayBuffer> {
+  const cells = new Uint16Array(high.length);
+  for (let i = 0; i < cells.length; i++) cells[i] = (high[i]! << 8) | low[i]!;
+  return new Uint8Array(cells.buffer);
+}
+
+/** From here on a call for many bytes is faster than a loop. */
+const LONG_RUN = 24;
+
+/** @returns false where the segment ends too soon; what it holds beyond the last pixel (padding) is left */
+function decodeSegment(source: Uint8Array, start: number, end: number, target: Uint8Array): boolean {
   const limit = target.length;
   let from = start;
-  let to = first;
+  let to = 0;
   while (to < limit) {
     if (from >= end) return false;
     const control = source[from++]!;
     if (control === 128) continue;
     if (control < 128) {
-      const count = control + 1;
-      const literalEnd = Math.min(from + count, end);
-      if (stride === 1) {
-        const taken = Math.min(literalEnd - from, limit - to);
+      const taken = Math.min(control + 1, end - from, limit - to);
+      if (taken < LONG_RUN) for (const stop = to + taken; to < stop; ) target[to++] = source[from++]!;
+      else {
         target.set(source.subarray(from, from + taken), to);
         to += taken;
-        from = literalEnd;
-      } else {
-        while (from < literalEnd && to < limit) {
-          target[to] = source[from++]!;
-          to += stride;
-        }
-        from = literalEnd;
+        from += taken;
       }
     } else {
       if (from >= end) return false;
       const value = source[from++]!;
-      const stop = Math.min(to + (257 - control) * stride, limit);
-      for (; to < stop; to += stride) target[to] = value;
+      const stop = Math.min(to + 257 - control, limit);
+      if (stop - to < LONG_RUN) while (to < stop) target[to++] = value;
+      else {
+        target.fill(value, to, stop);
+        to = stop;
+      }
     }
   }
   return true;

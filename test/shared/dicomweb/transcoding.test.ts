@@ -143,6 +143,7 @@ describe('an instance', () => {
     const { json } = await instance(color, JPEG);
     expect(json['00282110']?.Value).toEqual(['01']);
     expect(json['00282114']?.Value).toEqual(['ISO_10918_1']);
+    expect(json['00082111']?.Value).toEqual(['Lossy compression: JPEG Baseline (Process 1)']);
     expect(Number(json['00282112']?.Value?.[0])).toBeGreaterThan(0);
     expect(json['00280004']?.Value).toEqual(['YBR_FULL']);
   });

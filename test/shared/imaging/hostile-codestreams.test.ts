@@ -216,6 +216,19 @@ describe('bombs', () => {
     expect(await reasonAgainst({ ...subject, attributes: large, frame: grown })).toMatch(/too many tiles/);
   });
 
+  it('of JPEG 2000 Part 2: several frames in one codestream, transformed across components', async () => {
+    const subject = await made('4.90');
+    const part2 = { ...subject, transferSyntaxUid: uid('4.92') };
+    expect(await reasonAgainst(part2)).toBeUndefined();
+    const size = markerAt(subject.frame, 'ff51');
+    expect(await reasonAgainst({ ...part2, frame: withBytes(subject.frame, size + 38, [0, 9]) })).toMatch(
+      /several frames/,
+    );
+    const style = markerAt(subject.frame, 'ff52');
+    const transformed = Buffer.concat([subject.frame.subarray(0, style), Uint8Array.of(0xff, 0x75, 0, 4, 0, 0), subject.frame.subarray(style)]); // biome-ignore format: one thought
+    expect(await reasonAgainst({ ...part2, frame: transformed })).toMatch(/across components/);
+  });
+
   it('of JPEG XL: a size that is not the data set’s, behind boxes without end', async () => {
     const subject = await made('4.110', { bitsStored: 16 });
     const boxes = Buffer.concat([
