@@ -148,6 +148,7 @@ const renderedTypes: ReadonlySet<string> = new Set([
   'image/png',
   'image/gif',
   'image/jpeg',
+  'image/webp',
   'text/html',
   'application/pdf',
 ]);

@@ -62,11 +62,30 @@ export const renderParameters: readonly Parameter[] = [
   ),
   viewport,
   query('quality', 'Of lossy compression.', { type: 'integer', minimum: 1, maximum: 100 }, 90),
+  query('bitdepth', 'Of gray as image/png: 8 or 16 bits.', { type: 'integer', enum: [8, 16] }, 16),
   query('annotation', 'What is to be burnt in: patient, technique.', { type: 'string' }, 'patient'),
   query('iccprofile', 'no, yes, srgb, adobergb or rommrgb.', { type: 'string' }, 'srgb'),
 ];
 
 const text = { type: 'string' } as const;
+/** Of one image or its frames; an extension. */
+export const treatmentParameters: readonly Parameter[] = [
+  query(
+    'presentationUID',
+    'SOP Instance UID of a presentation state, in the study of the image, to apply.',
+    text,
+    '1.2.3.4.6',
+  ),
+  query('presentationSeriesUID', 'Series Instance UID of that presentation state.', text, '1.2.3.5'),
+  query(
+    'segmentationUID',
+    'SOP Instance UID of a segmentation, in the study of the image, to lay over it.',
+    text,
+    '1.2.3.4.7',
+  ),
+  query('segmentationSeriesUID', 'Series Instance UID of that segmentation.', text, '1.2.3.6'),
+  query('segmentNumbers', 'Which of its segments; all by default.', text, '1,3'),
+];
 const number = { type: 'number', exclusiveMinimum: 0 } as const;
 /** Of rendered3d (§8.3.5.3); renderedmpr has more. */
 export const volumeParameters: readonly Parameter[] = [
@@ -97,6 +116,7 @@ export const mprParameters: readonly Parameter[] = [
   query('mprslab', 'Thickness of the slab in mm.', number, 20),
   query('volumetriccurvepoint', 'x,y,z in mm: where an animation ends that begins at viewpointlookat.', text, '0,0,50'),
 ];
+const [presentationUid, presentationSeriesUid] = treatmentParameters as [Parameter, Parameter, ...Parameter[]];
 export const uriParameters: readonly Parameter[] = [
   query('requestType', 'Always WADO.', text, 'WADO'),
   query('studyUID', 'Study Instance UID.', text, '1.2.3'),
@@ -112,4 +132,6 @@ export const uriParameters: readonly Parameter[] = [
   query('windowWidth', 'Goes with windowCenter.', { type: 'number' }, 400),
   query('imageQuality', 'Of lossy compression.', { type: 'integer', minimum: 1, maximum: 100 }, 90),
   query('annotation', 'What is to be burnt in: patient, technique.', text, 'patient'),
+  presentationUid,
+  presentationSeriesUid,
 ];

@@ -13,6 +13,7 @@ import {
   query,
   range,
   renderParameters,
+  treatmentParameters,
   uriParameters,
   viewport,
   volumeParameters,
@@ -24,6 +25,8 @@ export type Depth = 'all' | 'study' | 'series' | 'instance' | 'frames';
 
 export const depthOf = ({ path }: Route): Depth =>
   (['frames', 'instance', 'series', 'study'] as const).find((name) => path.includes(`{${name}}`)) ?? 'all';
+
+const isOfImage = (route: Route): boolean => ['instance', 'frames'].includes(depthOf(route));
 
 /** What a search path finds: its last word. */
 export const levelOf = ({ path }: Route): Level =>
@@ -86,7 +89,7 @@ const asStored = {
   'application/dicom+xml': 'text',
   [dicomXml]: 'bytes',
 } as const;
-const pictures = ['image/jpeg', 'image/png', 'image/gif'];
+const pictures = ['image/jpeg', 'image/png', 'image/gif', 'image/webp'];
 const asPictures = asBytes(...pictures);
 const renderedTypes = [
   ...pictures,
@@ -324,7 +327,7 @@ const describe: { readonly [Kind in Resource['kind']]: (route: Route) => Operati
     group: 'Render',
     summary: `Retrieve pictures, text or documents${ofIts[depthOf(route)]}`,
     clause: '§10.4',
-    parameters: [accept, ...renderParameters, ifNoneMatch],
+    parameters: [accept, ...renderParameters, ...(isOfImage(route) ? treatmentParameters : []), ifNoneMatch],
     answers: {
       200: { description: 'What it looks like or says.', content: asRendered, headers: ['ETag', 'Warning'] },
       206: { description: 'A range of a document; or what of several can be had now.', content: asRendered },

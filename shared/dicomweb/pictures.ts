@@ -15,9 +15,10 @@ import { overlaysOf } from '../imaging/overlay.ts';
 import type { RenderRequest } from '../imaging/render.ts';
 import { reductionFor } from '../imaging/resolution.ts';
 import { shutterOf } from '../imaging/shutter.ts';
+import { animatedWebp } from '../imaging/webp.ts';
 import { annotationOf } from './annotation-text.ts';
 import { bulkPathOf, readBulk } from './bulkdata.ts';
-import type { ByteBudget } from './byte-budget.ts';
+import { type ByteBudget, createByteBudget } from './byte-budget.ts';
 import type { FrameSource } from './frame-source.ts';
 import type { Manifests } from './manifests.ts';
 import type { ParseMetadata } from './parsed-metadata.ts';
@@ -47,14 +48,22 @@ export interface Pictures {
   one(frameNumber: number, mediaType: RenderedMediaType): Promise<Uint8Array>;
   /** In the order asked for, a few at a time being rendered ahead. */
   several(frameNumbers: readonly number[], mediaType: RenderedMediaType): AsyncGenerator<Uint8Array, void, undefined>;
-  /** A GIF that runs as the instance says it should. */
-  animation(frameNumbers: readonly number[]): AsyncGenerator<Uint8Array, void, undefined>;
+  /** Runs as the instance says it should. */
+  animation(frameNumbers: readonly number[], mediaType: AnimatedMediaType): AsyncGenerator<Uint8Array, void, undefined>;
 }
+
+export type AnimatedMediaType = 'image/gif' | 'image/webp';
+export const isAnimated = (mediaType: string): mediaType is AnimatedMediaType =>
+  mediaType === 'image/gif' || mediaType === 'image/webp';
 
 /** As many as the render pool's threads. */
 const renderedAhead = 2;
 /** Of an animation that no viewport was asked for: beyond it a cine is hundreds of megabytes. */
 const animationPixels = 1024;
+/** An animated WebP is held as a whole, some of them at a time: it states its length first. */
+const animatedWebpBytes = 32 * 1024 * 1024;
+const animatedWebpTurns = createByteBudget(2, 64);
+const pieceBytes = 256 * 1024;
 /** Where the instance does not say how fast it runs. */
 const defaultFrameTimeMs = 100;
 
@@ -82,6 +91,8 @@ export async function openPictures(
     ...(parameters.profile !== 'yes' && { space: parameters.profile }),
   };
   const { window, quality } = parameters;
+  const isDeep = (mediaType: RenderedMediaType): boolean =>
+    parameters.bitDepth === 16 && mediaType === 'image/png' && !treatment && !profile && !isColor(metadata);
   const annotation = (frameNumber: number) =>
     parameters.annotation &&
     annotationOf(metadata, parameters.annotation, { number: frameNumber, count: frames.count });
@@ -104,6 +115,7 @@ export async function openPictures(
       ...(overlays.length > 0 && { overlays }),
       ...(viewport && { viewport: viewportFor(viewport, treated?.size ?? attributes) }),
       ...(quality && { quality }),
+      ...(isDeep(mediaType) && { bitDepth: 16 as const }),
       ...(text && { annotation: { topLeft: text.topLeft, bottomLeft: text.bottomLeft } }),
       ...(profile && mediaType !== 'image/gif' && { profile }),
     };
@@ -118,7 +130,7 @@ export async function openPictures(
       frameBudget.hold(frames.heldBytesOf(frameNumber, reduction), async () =>
         render({ ...wanted, frame: await frames.readOne(frameNumber, reduction) }),
       );
-    const reduction = reductionFor(wanted);
+    const reduction = isDeep(mediaType) ? 0 : reductionFor(wanted);
     if (frames.heldBytesOf(frameNumber, reduction) === frames.heldBytesOf(frameNumber)) return drawnOf(0);
     try {
       return await drawnOf(reduction);
@@ -135,18 +147,24 @@ export async function openPictures(
     one: (frameNumber, mediaType) => one(frameNumber, mediaType),
     several: (frameNumbers, mediaType) =>
       ahead(frameNumbers, pictureTurns, (frameNumber) => one(frameNumber, mediaType)),
-    animation: (frameNumbers) => {
+    animation: (frameNumbers, mediaType) => {
       const { rows, columns } = imageAttributesOf(metadata, frameNumbers[0] ?? 1, bulk);
       const isLarge = Math.max(rows, columns) > animationPixels;
       const viewport =
         parameters.viewport ?? (isLarge ? { width: animationPixels, height: animationPixels } : undefined);
-      const pictures = ahead(frameNumbers, pictureTurns, (frameNumber) => one(frameNumber, 'image/gif', viewport));
-      return animatedGif(pictures, frameTimeMs(metadata));
+      const pictures = ahead(frameNumbers, pictureTurns, (frameNumber) => one(frameNumber, mediaType, viewport));
+      const delayMs = frameTimeMs(metadata);
+      return mediaType === 'image/gif' ? animatedGif(pictures, delayMs) : webpInTurn(pictures, delayMs);
     },
     warningsFor: (mediaType) => [
       ...parameters.warnings,
       ...ownWarnings,
-      ...(quality !== undefined && mediaType !== 'image/jpeg' ? ['The quality parameter is for JPEG alone.'] : []),
+      ...(quality !== undefined && mediaType !== 'image/jpeg' && mediaType !== 'image/webp'
+        ? ['The quality parameter is for JPEG and WebP alone.']
+        : []),
+      ...(parameters.bitDepth !== undefined && !isDeep(mediaType)
+        ? ['The bitdepth parameter is for gray images as PNG, without profile, presentation state or segments: 8 bits.']
+        : []),
       ...(profile && mediaType === 'image/gif' ? ['The iccprofile parameter is not supported for GIF.'] : []),
       ...(window && isColor(metadata) ? ['The window parameter has no meaning for colour and was ignored.'] : []),
       ...(annotation(1)?.complete === false
@@ -174,6 +192,29 @@ function drawnOver(metadata: DicomJson, frameNumber: number, bulk: BulkReader) {
     overlays: overlays.filter((overlay) => overlay !== hidden.shutter?.bitmap),
     warnings: [...warnings, ...hidden.warnings],
   };
+}
+
+/** The animation in pieces, whose memory counts until the last one has been taken. */
+async function* webpInTurn(
+  pictures: AsyncIterable<Uint8Array>,
+  delayMs: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let end = (): void => {};
+  await new Promise<void>((begin, refuse) => {
+    const work = (): Promise<void> => {
+      begin();
+      return new Promise((resolve) => {
+        end = resolve;
+      });
+    };
+    animatedWebpTurns.hold(1, work).catch(refuse);
+  });
+  try {
+    const bytes = await animatedWebp(pictures, delayMs, animatedWebpBytes);
+    for (let at = 0; at < bytes.length; at += pieceBytes) yield bytes.subarray(at, at + pieceBytes);
+  } finally {
+    end();
+  }
 }
 
 /** In order, `renderedAhead` of them under way at a time. Ending early gives up what has not had its turn yet. */

@@ -14,6 +14,8 @@ export interface RenderParameters {
   readonly viewport?: RequestedViewport;
   /** 1 to 100. */
   readonly quality?: number;
+  /** Of gray in a PNG (an extension). */
+  readonly bitDepth?: 16;
   /** What is burnt in; in the order asked for, each once. */
   readonly annotation?: readonly AnnotationKind[];
   /** `yes`: the colours as they are, with the profile that describes them. */
@@ -53,6 +55,7 @@ export type RenderParameterName =
   | 'window'
   | 'viewport'
   | 'quality'
+  | 'bitdepth'
   | 'annotation'
   | 'iccprofile'
   | 'charset'
@@ -68,6 +71,7 @@ export const renderParameterNames: readonly RenderParameterName[] = [
   'window',
   'viewport',
   'quality',
+  'bitdepth',
   'annotation',
   'iccprofile',
   'charset',
@@ -99,6 +103,7 @@ export function parseRenderParameters(
   const window = value('window');
   const viewport = value('viewport');
   const quality = value('quality');
+  const bitDepth = value('bitdepth');
   const annotation = value('annotation');
   const profile = value('iccprofile');
   const charset = value('charset');
@@ -106,6 +111,7 @@ export function parseRenderParameters(
     ...(window !== null && { window: parseWindow(window) }),
     ...(viewport !== null && { viewport: parseViewport(viewport) }),
     ...(quality !== null && { quality: parseQuality(quality) }),
+    ...(bitDepth !== null && parseBitDepth(bitDepth)),
     ...(annotation !== null && { annotation: parseAnnotation(annotation) }),
     ...(profile !== null && parseProfile(profile)),
     ...parsePresentation(value('presentationUID'), value('presentationSeriesUID')),
@@ -208,6 +214,12 @@ export function parseQuality(text: string): number {
   const quality = /^[0-9]{1,3}$/.test(text.trim()) ? Number(text) : 0;
   if (quality >= 1 && quality <= 100) return quality;
   throw new ArchiveError('bad-request', 'The quality is a whole number from 1 to 100.');
+}
+
+function parseBitDepth(text: string): Pick<RenderParameters, 'bitDepth'> {
+  if (text.trim() === '8') return {};
+  if (text.trim() === '16') return { bitDepth: 16 };
+  throw new ArchiveError('bad-request', 'The parameter bitdepth is 8, or 16 for gray images as PNG.');
 }
 
 export function parseAnnotation(text: string): readonly AnnotationKind[] {

@@ -10,11 +10,11 @@ import { begunStreamOf } from './body.ts';
 import { entityTag, isUnchanged, keptForAWhile, notModified } from './conditional.ts';
 import type { Context } from './context.ts';
 import { multipartRelated, type Part } from './multipart.ts';
-import { openPictures, type RenderOptions } from './pictures.ts';
+import { isAnimated, openPictures, type RenderOptions } from './pictures.ts';
 import { partialStatus, reachOf } from './reach.ts';
 import { refPath } from './references.ts';
 import type { RenderParameters } from './render-parameters.ts';
-import { maximumPictures, pictureTypes, tooMany } from './rendered.ts';
+import { maximumPictures, pictureTypes, pictureTypesFor, tooMany } from './rendered.ts';
 import { contentOf, mediaTypesOf, renditionOf } from './renditions.ts';
 import { addWarning } from './search.ts';
 import { inViewingOrder, type StoredInstance } from './stored-instances.ts';
@@ -71,7 +71,7 @@ export async function retrieveRenderedMany(
 
 /** The media type that the client likes best of those the instance has; undefined for none. Everything here is a part. */
 function chooseType(ranges: readonly MediaRange[], instance: StoredInstance): string | undefined {
-  const types = contentOf(instance) === 'picture' ? pictureTypes : mediaTypesOf(instance);
+  const types = contentOf(instance) === 'picture' ? pictureTypesFor(ranges) : mediaTypesOf(instance);
   const offers = types.map((type): Offer<string> => ({ type, form: 'multipart', value: type }));
   try {
     // The type of one picture stands for parts of it.
@@ -139,9 +139,9 @@ async function* instanceParts(
   const pictures = await openPictures(options, instance, entry, parameters, treatment);
   const count = Math.min(pictures.frames.count, maximumPictures);
   const frameNumbers = Array.from({ length: count }, (_, i) => i + 1);
-  if (mediaType === 'image/gif' && count > 1) {
+  if (isAnimated(mediaType) && count > 1) {
     const headers = { 'Content-Type': mediaType, 'Content-Location': `${location}/rendered` };
-    yield { headers, body: pictures.animation(frameNumbers) };
+    yield { headers, body: pictures.animation(frameNumbers, mediaType) };
     return;
   }
   let frameNumber = 0;

@@ -6,7 +6,7 @@ import { ArchiveError, isArchiveError } from '../errors.ts';
 import type { RenderedMediaType } from '../imaging/encode.ts';
 import { type PresentedImage, presentedImages } from '../imaging/presentation-state.ts';
 import { problemResponse } from '../problem.ts';
-import { negotiate, type Offer } from './accept.ts';
+import { type MediaRange, negotiate, type Offer } from './accept.ts';
 import { begunStreamOf } from './body.ts';
 import { entityTag, isUnchanged, keptForAWhile, notModified } from './conditional.ts';
 import type { Context } from './context.ts';
@@ -15,7 +15,7 @@ import { openPictures, type Pictures, type RenderOptions } from './pictures.ts';
 import { type LoadedState, loadState, presentationTreatment } from './presented.ts';
 import { partialStatus, reachOf } from './reach.ts';
 import { refPath } from './references.ts';
-import { eitherForm, maximumPictures, pictureTypes, tooMany, type WantedRendering } from './rendered.ts';
+import { eitherForm, maximumPictures, pictureTypesFor, tooMany, type WantedRendering } from './rendered.ts';
 import { contentOf } from './renditions.ts';
 import { addWarning } from './search.ts';
 import { type StoredInstance, storedInstance } from './stored-instances.ts';
@@ -58,7 +58,7 @@ export async function renderPresentation(
   if (count > maximumPictures) throw tooMany(count, 'frames');
 
   const isSeveral = count !== 1 || missing > 0;
-  const { form, mediaType } = negotiate(isSeveral ? ranges.map(eitherForm) : ranges, offersOf(isSeveral)).value;
+  const { form, mediaType } = negotiate(isSeveral ? ranges.map(eitherForm) : ranges, offersOf(ranges, isSeveral)).value;
   const identity = shown.flatMap((one) => [one.instance.digest, one.frameNumbers.join()]);
   const tag = entityTag(
     loaded.record.digest,
@@ -94,10 +94,13 @@ export async function renderPresentation(
   return new Response(await begunStreamOf(body, context), { status: missing > 0 ? 206 : status, headers });
 }
 
-function offersOf(isSeveral: boolean): Offer<{ form: 'single' | 'multipart'; mediaType: RenderedMediaType }>[] {
+function offersOf(
+  ranges: readonly MediaRange[],
+  isSeveral: boolean,
+): Offer<{ form: 'single' | 'multipart'; mediaType: RenderedMediaType }>[] {
   const forms = isSeveral ? (['multipart'] as const) : (['single', 'multipart'] as const);
   return forms.flatMap((form) =>
-    pictureTypes.map((mediaType) => ({ type: mediaType, form, value: { form, mediaType } })),
+    pictureTypesFor(ranges).map((mediaType) => ({ type: mediaType, form, value: { form, mediaType } })),
   );
 }
 

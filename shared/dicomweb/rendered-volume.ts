@@ -18,7 +18,7 @@ import type { Context } from './context.ts';
 import { multipartRelated, type Part } from './multipart.ts';
 import { ahead } from './pictures.ts';
 import { refPath } from './references.ts';
-import { eitherForm, pictureTypes, withoutTransferSyntaxes } from './rendered.ts';
+import { eitherForm, pictureTypesFor, withoutTransferSyntaxes } from './rendered.ts';
 import { cannotRenderThis, contentOf } from './renditions.ts';
 import type { VolumeResource } from './routes.ts';
 import { addWarning } from './search.ts';
@@ -145,9 +145,10 @@ function chooseForm(ranges: readonly MediaRange[], { movement }: VolumeParameter
     form: form === 'multipart' ? 'multipart' : 'single',
     value: { form, mediaType },
   });
-  const inParts = pictureTypes.map((mediaType) => offer('multipart', mediaType));
+  const types = pictureTypesFor(ranges);
+  const inParts = types.map((mediaType) => offer('multipart', mediaType));
   if (movement === undefined)
-    return negotiate(ranges, [...pictureTypes.map((mediaType) => offer('single', mediaType)), ...inParts]).value;
+    return negotiate(ranges, [...types.map((mediaType) => offer('single', mediaType)), ...inParts]).value;
   return negotiate(ranges.map(eitherForm), [offer('animation', 'image/gif'), ...inParts]).value;
 }
 

@@ -10,7 +10,7 @@ import { entityTag, isUnchanged, keptForAWhile, notModified, rangeHeaders, range
 import type { Context } from './context.ts';
 import { assertFramesExist } from './frames.ts';
 import { multipartRelated, type Part } from './multipart.ts';
-import { openPictures, type Pictures, type RenderOptions } from './pictures.ts';
+import { isAnimated, openPictures, type Pictures, type RenderOptions } from './pictures.ts';
 import { refPath } from './references.ts';
 import { parseRenderParameters, type RenderParameters } from './render-parameters.ts';
 import { retrieveRenderedMany } from './rendered-many.ts';
@@ -24,7 +24,17 @@ import { treatmentOf } from './treatments.ts';
 /** Of pictures and animations; renderers that are asked for more keep everybody else waiting. */
 export const maximumPictures = 2000;
 
-export const pictureTypes: readonly RenderedMediaType[] = ['image/jpeg', 'image/png', 'image/gif'];
+export const pictureTypes: readonly RenderedMediaType[] = ['image/jpeg', 'image/png', 'image/gif', 'image/webp'];
+
+/**
+ * What is offered to these ranges. Browsers name WebP among all that they show, and would take anything: they get JPEG, which costs a
+ * tenth of the time; WebP is for who names it and takes no wildcard.
+ */
+export function pictureTypesFor(ranges: readonly MediaRange[]): readonly RenderedMediaType[] {
+  const takesAny = ranges.some(({ type, quality }) => (type === '*/*' || type === 'image/*') && quality > 0);
+  return takesAny ? pictureTypes.filter((type) => type !== 'image/webp') : pictureTypes;
+}
+
 /** Errors: `not-found`, `not-acceptable`, `bad-request`, `cannot-render` for what cannot be shown, `limit-exceeded`. */
 export async function retrieveRendered(
   options: RenderOptions,
@@ -117,9 +127,11 @@ async function renderPictures(
     return new Response(await begunStreamOf(body, context), { headers });
   }
   headers.set('content-type', chosen.mediaType);
-  if (chosen.form === 'animation') {
+  if (chosen.form === 'animation' && isAnimated(chosen.mediaType)) {
     headers.set('content-location', `${context.baseUrl}/${refPath(instance)}/rendered`);
-    return new Response(await begunStreamOf(pictures.animation(chosen.frameNumbers), context), { headers });
+    return new Response(await begunStreamOf(pictures.animation(chosen.frameNumbers, chosen.mediaType), context), {
+      headers,
+    });
   }
   const [frameNumber = 1] = chosen.frameNumbers;
   const bytes = await pictures.one(frameNumber, chosen.mediaType);
@@ -129,8 +141,8 @@ async function renderPictures(
 }
 
 /**
- * Of a whole instance of several frames: one picture stands for it, GIF runs through all of them, and in parts it is every frame. Of
- * several frames by number: parts, also for who names the type of a picture alone, and an animation for who names GIF.
+ * Of a whole instance of several frames: one picture stands for it, GIF and WebP run through all of them, and in parts it is every frame. Of
+ * several frames by number: parts, also for who names the type of a picture alone, and an animation for who names GIF or WebP.
  */
 function chooseForm(
   ranges: readonly MediaRange[],
@@ -147,22 +159,23 @@ function chooseForm(
     const value = { form, mediaType, frameNumbers: numbers };
     offers.push({ type: mediaType, form: form === 'multipart' ? 'multipart' : 'single', value });
   };
+  const types = pictureTypesFor(ranges);
   if (count === 1 || isWhole) {
-    for (const mediaType of pictureTypes) {
-      if (count === 1 || mediaType !== 'image/gif') offer('single', mediaType, representative);
+    for (const mediaType of types) {
+      if (count === 1 || !isAnimated(mediaType)) offer('single', mediaType, representative);
     }
   }
-  for (const mediaType of pictureTypes) offer('multipart', mediaType, all);
-  if (count > 1) offer('animation', 'image/gif', all);
+  for (const mediaType of types) offer('multipart', mediaType, all);
+  if (count > 1) for (const mediaType of types.filter(isAnimated)) offer('animation', mediaType, all);
   const loose = isWhole || count === 1 ? ranges : ranges.map(eitherForm);
   const { value } = negotiate(loose, offers);
   if (value.form !== 'single' && count > maximumPictures) throw tooMany(count, 'frames');
   return value;
 }
 
-/** Where several pictures result, the type of one picture stands for parts of that type, too. GIF has its own way of being many. */
+/** Where several pictures result, the type of one picture stands for parts of that type, too. GIF and WebP have their own way of being many. */
 export const eitherForm = (range: MediaRange): MediaRange =>
-  range.form === 'single' && range.type !== 'image/gif' ? { ...range, form: 'either' } : range;
+  range.form === 'single' && !isAnimated(range.type) ? { ...range, form: 'either' } : range;
 
 export function tooMany(count: number, what: string): ArchiveError {
   return new ArchiveError(

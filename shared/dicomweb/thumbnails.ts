@@ -16,7 +16,7 @@ import { assertFramesExist } from './frames.ts';
 import { openPictures, type RenderOptions } from './pictures.ts';
 import { type AnyRef, refPath, unknownReference } from './references.ts';
 import { parseRenderParameters, type RenderParameters, viewportFor } from './render-parameters.ts';
-import { pictureTypes } from './rendered.ts';
+import { pictureTypesFor } from './rendered.ts';
 import { contentOf } from './renditions.ts';
 import type { PictureResource } from './routes.ts';
 import { addWarning } from './search.ts';
@@ -46,9 +46,10 @@ export async function retrieveThumbnail(
   const { archive } = options;
   const asked = parseRenderParameters(context.query, ['viewport']);
   const viewport = asked.viewport ?? { width: thumbnailPixels, height: thumbnailPixels };
+  const ranges = acceptOf(context.request, context.query);
   const { value: mediaType } = negotiate(
-    acceptOf(context.request, context.query).map((range) => ({ ...range, form: 'either' as const })),
-    pictureTypes.map((type) => ({ type, form: 'single' as const, value: type })),
+    ranges.map((range) => ({ ...range, form: 'either' as const })),
+    pictureTypesFor(ranges).map((type) => ({ type, form: 'single' as const, value: type })),
   );
   const record = await getCurrent(archive.index, context.tenant, await representativeOf(archive, context, ref));
   const [wantedFrame] = frameNumbers ?? [];

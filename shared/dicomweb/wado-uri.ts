@@ -20,7 +20,7 @@ import {
   type RenderParameters,
   type RequestedViewport,
 } from './render-parameters.ts';
-import { pictureTypes, renderInstance } from './rendered.ts';
+import { pictureTypesFor, renderInstance } from './rendered.ts';
 import { contentOf, mediaTypesOf } from './renditions.ts';
 import { addWarning } from './search.ts';
 import { getCurrent, type StoredInstance, storedInstance } from './stored-instances.ts';
@@ -71,7 +71,7 @@ export async function retrieveByUri(
     throw await goneIfDeleted(index, context.tenant, ref, error);
   });
   const instance = storedInstance(record, undefined);
-  const chosen = negotiate(ranges, offersOf(instance)).value;
+  const chosen = negotiate(ranges, offersOf(instance, ranges)).value;
   if (chosen !== dicom) {
     // Decided already; what is negotiated again must come to the same.
     const range: MediaRange = { type: chosen, form: 'single', transferSyntax: undefined, quality: 1 };
@@ -120,10 +120,10 @@ function rangesOf({ request }: Context, query: ReadonlyMap<string, string>): rea
   return ranges.map((range) => ({ ...range, transferSyntax: undefined }));
 }
 
-function offersOf(instance: StoredInstance): Offer<string>[] {
+function offersOf(instance: StoredInstance, ranges: readonly MediaRange[]): Offer<string>[] {
   const content = contentOf(instance);
   const isPicture = content === 'picture' ? canDecode(instance.transferSyntaxUid) : content === 'presentation';
-  const rendered = isPicture ? pictureTypes : mediaTypesOf(instance);
+  const rendered = isPicture ? pictureTypesFor(ranges) : mediaTypesOf(instance);
   return [...rendered, dicom].map((type) => ({ type, form: 'single', value: type }));
 }
 

@@ -8,12 +8,12 @@ import { type Annotation, annotate } from './annotation.ts';
 import { decodeFrame, isLossyFrame, memoryNeededBytes } from './codecs.ts';
 import { checkPhotometric, renderColor, renderSupplemental } from './color.ts';
 import type { DecodedFrame, PixelValues } from './decoded-frame.ts';
-import { type ColorProfile, encodePicture, type RenderedMediaType } from './encode.ts';
+import { type ColorProfile, encodeDeepPng, encodePicture, type RenderedMediaType } from './encode.ts';
 import type { ImageAttributes, Window } from './image-attributes.ts';
-import { renderGray } from './lut.ts';
+import { renderGray, renderGrayWide } from './lut.ts';
 import { drawOverlays, type OverlayPlane } from './overlay.ts';
 import { type Presentation, presentingNeedsBytes, presentPicture } from './presentation.ts';
-import { fitViewport, type Picture, type Viewport } from './resample.ts';
+import { type DeepPicture, fitViewport, type Picture, type Viewport } from './resample.ts';
 import { fitReduced, reductionFor } from './resolution.ts';
 import { overlayNeedsBytes, overlaySegments, type SegmentOverlay } from './segmentation-overlay.ts';
 import { applyShutter, type Shutter } from './shutter.ts';
@@ -36,17 +36,21 @@ export interface RenderRequest {
   readonly segments?: SegmentOverlay;
   /** What a presentation state makes of the image; its tables are in the attributes. */
   readonly presentation?: Presentation;
-  /** Of a JPEG: 1 to 100, 90 when not given. */
+  /** Of a JPEG (90 when not given) or WebP (lossless when not given): 1 to 100. */
   readonly quality?: number;
   readonly mediaType: RenderedMediaType;
+  /** 65536 levels of gray, of a PNG without a profile, segments or a presentation state; colour has 8 bits all the same. */
+  readonly bitDepth?: 16;
   /** Text to burn in, after scaling. */
   readonly annotation?: Annotation;
-  /** Of a JPEG or PNG: the ICC profile to put in. */
+  /** Of any but GIF: the ICC profile to put in. */
   readonly profile?: ColorProfile;
 }
 
 /** @throws ArchiveError `cannot-render`, or `bad-request` for a window, viewport or quality that cannot be */
 export async function renderFrame(request: RenderRequest): Promise<Uint8Array<ArrayBuffer>> {
+  const deep = request.bitDepth === 16 ? await renderDeep(request) : undefined;
+  if (deep !== undefined) return encodeDeepPng(deep);
   const picture = await renderPicture(request);
   const { annotation, mediaType, quality, profile } = request;
   const finished = annotation === undefined ? picture : annotate(picture, annotation);
@@ -64,8 +68,7 @@ export function renderingNeedsBytes(request: RenderRequest): number {
   const down = Math.abs(source.height);
   const scale = viewport === undefined ? 1 : Math.min(viewport.width / across, viewport.height / down);
   const pixels = across * down * scale * scale;
-  // The first pass of scaling is in floating point, as wide as the source and as high as the result.
-  const scaling = viewport === undefined ? 0 : across * down * scale * channels * 4 + pixels * channels;
+  const scaling = viewport === undefined ? 0 : pixels * channels;
   const copies = (annotation === undefined ? 0 : 1) + (mediaType === 'image/gif' ? 3 : 0);
   const decoding = memoryNeededBytes(attributes, transferSyntaxUid);
   // One is drawn at a time: its bits and its outline.
@@ -79,7 +82,8 @@ export function renderingNeedsBytes(request: RenderRequest): number {
     pixels * channels * copies +
     (request.segments === undefined ? 0 : overlayNeedsBytes(request.segments) + rows * columns * 7) +
     (request.presentation === undefined ? 0 : presentingNeedsBytes(request.presentation, viewport)) +
-    (profile === undefined ? 0 : pixels * 3 * 4)
+    (profile === undefined ? 0 : pixels * 3 * 4) +
+    (request.bitDepth === undefined ? 0 : rows * columns * 4 + pixels * 4)
   );
 }
 
@@ -103,6 +107,46 @@ export async function renderPicture(request: PictureRequest): Promise<Picture> {
   if (viewport === undefined) return image;
   const { reduction = 0 } = decoded;
   return reduction > 0 ? fitReduced(image, attributes, reduction, viewport) : fitViewport(image, viewport);
+}
+
+/**
+ * Gray of 16 bits, from the same steps; undefined for colour. What is drawn over the image is drawn on a copy of 8 bits, and taken from
+ * there: those are levels that the 16 bits have, too.
+ */
+async function renderDeep(request: RenderRequest): Promise<DeepPicture | undefined> {
+  const { attributes, window, shutter, overlays = [], viewport, annotation } = request;
+  if (window !== undefined) checkWindow(window);
+  const decoded = await decodeFrame(request.frame, request.transferSyntaxUid, attributes, layoutOf(request));
+  if (decoded.meaning !== 'GRAY') return undefined;
+  const size = { width: decoded.columns, height: decoded.rows, channels: 1 as const };
+  const image = { ...size, pixels: renderGrayWide(decoded, attributes, window).pixels };
+  if (shutter !== undefined || overlays.length > 0) {
+    const plain = shallow(image);
+    const drawn = { ...plain, pixels: plain.pixels.slice() };
+    if (shutter !== undefined) applyShutter(drawn, shutter, attributes);
+    if (overlays.length > 0) drawOverlays(drawn, overlays, attributes, await embeddedCells(request));
+    takeOver(image, plain, drawn);
+  }
+  const shown = viewport === undefined ? image : fitViewport(image, viewport);
+  if (annotation !== undefined) {
+    const plain = shallow(shown);
+    takeOver(shown, plain, annotate(plain, annotation));
+  }
+  return shown;
+}
+
+function shallow({ pixels, ...size }: DeepPicture): Picture {
+  const bytes = new Uint8Array(pixels.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = pixels[i]! >> 8;
+  return { ...size, pixels: bytes };
+}
+
+/** The pixels in which the second differs from the first. */
+function takeOver({ pixels }: DeepPicture, plain: Picture, drawn: Picture): void {
+  for (let i = 0; i < pixels.length; i++) {
+    const level = drawn.pixels[i]!;
+    if (level !== plain.pixels[i]) pixels[i] = level * 257;
+  }
 }
 
 const layoutOf = ({ bitOffset }: PictureRequest) => (bitOffset === undefined ? {} : { bitOffset });

@@ -28,7 +28,7 @@ export function withProfileInWebp(webp: Uint8Array, profile: Uint8Array, size: S
 }
 
 /**
- * One animation that runs for ever out of still pictures of one size, in order.
+ * One animation that runs for ever out of still pictures of one size, in order, with the first one's colour profile.
  * @param delayMs how long each stays
  * @throws ArchiveError `limit-exceeded` when it comes to more than `maximumBytes`
  */
@@ -39,10 +39,14 @@ export async function animatedWebp(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const frames: Chunk[] = [];
   let size: Size | undefined;
+  let profile: Chunk | undefined;
   let heldBytes = 0;
   for await (const picture of pictures) {
     const bitstream = bitstreamOf(picture);
-    size ??= sizeOf(bitstream);
+    if (size === undefined) {
+      size = sizeOf(bitstream);
+      profile = chunkOf(picture, ['ICCP']);
+    }
     heldBytes += bitstream.body.length;
     if (heldBytes > maximumBytes) {
       throw new ArchiveError(
@@ -53,20 +57,28 @@ export async function animatedWebp(
     frames.push({ name: 'ANMF', body: frameBody(bitstream, size, delayMs) });
   }
   if (size === undefined) throw new ArchiveError('cannot-render', 'An animation of no pictures is none');
+  const flags = profile === undefined ? HAS_ANIMATION : HAS_ANIMATION | HAS_PROFILE;
   // A background nobody sees, and 0 for ever.
-  return riff([extended(HAS_ANIMATION, size), { name: 'ANIM', body: new Uint8Array(6) }, ...frames]);
+  const animation = { name: 'ANIM', body: new Uint8Array(6) };
+  return riff([extended(flags, size), ...(profile === undefined ? [] : [profile]), animation, ...frames]);
 }
 
-/** The chunk with the pixels: the first, or behind the header of an extended file. */
 function bitstreamOf(webp: Uint8Array): Chunk {
+  const found = chunkOf(webp, ['VP8 ', 'VP8L']);
+  if (found === undefined) throw new Error('a WebP without a bitstream');
+  return found;
+}
+
+/** The first of these names. */
+function chunkOf(webp: Uint8Array, names: readonly string[]): Chunk | undefined {
   const view = Buffer.from(webp.buffer, webp.byteOffset, webp.byteLength);
   for (let at = RIFF_HEADER_BYTES; at + 8 <= view.length; ) {
     const name = view.toString('latin1', at, at + 4);
     const lengthBytes = view.readUInt32LE(at + 4);
-    if (name === 'VP8 ' || name === 'VP8L') return { name, body: webp.subarray(at + 8, at + 8 + lengthBytes) };
+    if (names.includes(name)) return { name, body: webp.subarray(at + 8, at + 8 + lengthBytes) };
     at += 8 + lengthBytes + (lengthBytes & 1);
   }
-  throw new Error('a WebP without a bitstream');
+  return undefined;
 }
 
 /** From the bitstream's own header: 14 bits each, behind a start code (VP8) or a signature (VP8L, less one). */

@@ -64,7 +64,7 @@ describe('a series', () => {
     [undefined, 'image/jpeg'],
     ['image/png', 'image/png'],
     ['multipart/related; type="image/png"', 'image/png'],
-    ['image/webp, image/gif;q=0.5', 'image/gif'],
+    ['image/avif, image/gif;q=0.5', 'image/gif'],
   ])('for %s is a part for each picture, in viewing order', async (accept, type) => {
     const response = await ask(service, series(ct), accept === undefined ? {} : { accept });
     expect(response.headers.get('content-type')).toMatch(`multipart/related; type="${type}"; boundary=`);
@@ -170,6 +170,16 @@ describe('a multi-frame instance', () => {
     const gif = await seen(await bytesOf(response));
     expect(gif).toMatchObject({ format: 'gif', pages: 4, width: 8, height: 8, delays: [40, 40, 40, 40] });
     expect(gif.rgb[0]).toBe(26);
+  });
+
+  it('is an animation as WebP too, which has all of its colours and its profile', async () => {
+    const response = await ask(service, `${path}?iccprofile=srgb`, { accept: 'image/webp' });
+    expect(response.headers.get('content-type')).toBe('image/webp');
+    const webp = await seen(await bytesOf(response));
+    expect(webp).toMatchObject({ format: 'webp', pages: 4, width: 8, height: 8, delays: [40, 40, 40, 40], hasProfile: true });
+    expect(webp.rgb[0]).toBe(26);
+    const some = await ask(service, `${pathOf(cine)}/frames/4,2/rendered`, { accept: 'image/webp' });
+    expect(await seen(await bytesOf(some))).toMatchObject({ pages: 2 });
   });
 
   it('is every frame in parts, and so are frames by number', async () => {

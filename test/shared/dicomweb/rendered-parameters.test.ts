@@ -176,14 +176,14 @@ describe('annotation', () => {
 });
 
 describe('quality and iccprofile', () => {
-  it('of JPEG alone is the quality', async () => {
+  it('of JPEG and WebP alone is the quality', async () => {
     const size = async (query: string) => (await bytesOf(await get(latin, query, 'image/jpeg'))).length;
     expect(await size('?quality=1&annotation=patient')).toBeLessThan(await size('?quality=95&annotation=patient'));
-    expect((await get(latin, '?quality=50')).headers.get('warning')).toContain('for JPEG alone');
+    expect((await get(latin, '?quality=50')).headers.get('warning')).toContain('for JPEG and WebP alone');
     expect((await get(latin, '?quality=50', 'image/jpeg')).headers.get('warning')).toBeNull();
   });
 
-  it.each(['image/png', 'image/jpeg'])(
+  it.each(['image/png', 'image/jpeg', 'image/webp'])(
     'puts a profile into a %s when asked, and the picture looks the same',
     async (accept) => {
       expect((await seen(await bytesOf(await get(colour, '?iccprofile=no', accept)))).hasProfile).toBe(false);
@@ -202,6 +202,48 @@ describe('quality and iccprofile', () => {
     expect((await get(colour, '?iccprofile=srgb', 'image/gif')).headers.get('warning')).toContain(
       'not supported for GIF',
     );
+  });
+});
+
+describe('bitdepth', () => {
+  const levelsOf = async (response: Response): Promise<number[]> => {
+    const { data } = await sharp(await bytesOf(response))
+      .toColourspace('grey16')
+      .raw({ depth: 'ushort' })
+      .toBuffer({ resolveWithObject: true });
+    return [...new Uint16Array(data.buffer, data.byteOffset, data.length / 2)];
+  };
+
+  it('16 gives gray its 65536 levels as PNG, by the same formula', async () => {
+    const response = await get(plain, '?bitdepth=16&window=100,101,linear', 'image/png');
+    expect(response.headers.get('warning')).toBeNull();
+    const expected = [...ramp].map((x) => (x <= 49.5 ? 0 : x > 149.5 ? 65_535 : ((x - 99.5) / 100 + 0.5) * 65_535));
+    for (const [i, level] of (await levelsOf(response)).entries()) {
+      expect(Math.abs(level - expected[i]!)).toBeLessThanOrEqual(0.5);
+    }
+    expect((await sharp(await bytesOf(await get(plain, '?bitdepth=8', 'image/png'))).metadata()).depth).toBe('uchar');
+  });
+
+  it('16 is scaled and annotated as 8 are', async () => {
+    const half = await levelsOf(await get(plain, '?bitdepth=16&viewport=3,2&window=128,256,linear', 'image/png'));
+    const eight = await seen(await bytesOf(await get(plain, '?viewport=3,2&window=128,256,linear', 'image/png')));
+    expect(half).toHaveLength(6);
+    expect(Math.abs(half[0]! / 257 - eight.rgb[0]!)).toBeLessThanOrEqual(1);
+    const burnt = await levelsOf(await get(latin, '?bitdepth=16&annotation=patient', 'image/png'));
+    expect(new Set(burnt)).toEqual(new Set([0, 65_535, burnt[0]!]));
+  });
+
+  it('16 is a warning where there are 8 all the same, and another one is none', async () => {
+    for (const [of, query, accept] of [
+      [colour, '', 'image/png'],
+      [plain, '', 'image/jpeg'],
+      [plain, '&iccprofile=srgb', 'image/png'],
+    ] as const) {
+      const response = await get(of, `?bitdepth=16${query}`, accept);
+      expect(response.headers.get('warning')).toContain('bitdepth');
+      expect((await sharp(await bytesOf(response)).metadata()).depth).toBe('uchar');
+    }
+    expect((await get(plain, '?bitdepth=12')).status).toBe(400);
   });
 });
 

@@ -172,10 +172,30 @@ describe('rendered', () => {
   it('of what is no image is 406 with a sentence, as is a media type that it has not', async () => {
     const none = await ask(service, `${pathOf(report)}/rendered`);
     expect([none.status, (await problemOf(none)).code]).toEqual([406, 'cannot-render']);
-    expect((await ask(service, `${pathOf(slices[0]!)}/rendered`, { accept: 'image/webp' })).status).toBe(406);
+    expect((await ask(service, `${pathOf(slices[0]!)}/rendered`, { accept: 'image/avif' })).status).toBe(406);
+    const movie = await ask(service, `${pathOf(slices[0]!)}/rendered`, { accept: 'video/mp4' });
+    expect([movie.status, (await problemOf(movie)).detail]).toEqual([406, expect.stringContaining('image/jpeg')]);
     expect(
       (await ask(service, `${pathOf(slices[0]!)}/rendered`, { accept: 'application/dicom, image/png' })).status,
     ).toBe(400);
+  });
+
+  it('is WebP for who names it, without loss, and JPEG for a browser, which names all that it shows', async () => {
+    const path = `${pathOf(slices[0]!)}/rendered`;
+    const webp = await ask(service, path, { accept: 'image/webp' });
+    expect(webp.headers.get('content-type')).toBe('image/webp');
+    const png = await ask(service, path, { accept: 'image/png' });
+    const rawOf = async (response: Response) =>
+      sharp(await bytesOf(response))
+        .toColourspace('b-w')
+        .raw()
+        .toBuffer();
+    expect(await rawOf(webp)).toEqual(await rawOf(png));
+    const browser = 'image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8';
+    for (const resource of ['rendered', 'thumbnail']) {
+      const response = await ask(service, `${pathOf(slices[0]!)}/${resource}`, { accept: browser });
+      expect(response.headers.get('content-type')).toBe('image/jpeg');
+    }
   });
 
   it('passes on what the renderer says', async () => {

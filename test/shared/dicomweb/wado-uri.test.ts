@@ -63,7 +63,8 @@ describe('the media type', () => {
     ['image/png', 'image/png'],
     ['image/gif', 'image/gif'],
     ['application/dicom', 'application/dicom'],
-    ['image/webp,image/png', 'image/png'],
+    ['image/avif,image/png', 'image/png'],
+    ['image/webp', 'image/webp'],
     ['image/jpeg,application/dicom', 'image/jpeg'],
     ['application/dicom; q=1, image/jpeg; q=0.5', 'application/dicom'],
   ])('for contentType=%s is %s', async (contentType, type) => {
