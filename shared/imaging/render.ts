@@ -110,22 +110,27 @@ export async function renderPicture(request: PictureRequest): Promise<Picture> {
 }
 
 /**
- * Gray of 16 bits, from the same steps; undefined for colour. What is drawn over the image is drawn on a copy of 8 bits, and taken from
- * there: those are levels that the 16 bits have, too.
+ * Gray of 16 bits, from the same steps; undefined for colour. What is drawn over the image is drawn in 8 bits, and taken from there: those
+ * are levels that the 16 bits have, too.
  */
 async function renderDeep(request: RenderRequest): Promise<DeepPicture | undefined> {
   const { attributes, window, shutter, overlays = [], viewport, annotation } = request;
   if (window !== undefined) checkWindow(window);
+  checkPhotometric(attributes);
   const decoded = await decodeFrame(request.frame, request.transferSyntaxUid, attributes, layoutOf(request));
-  if (decoded.meaning !== 'GRAY') return undefined;
+  if (decoded.meaning !== 'GRAY' || attributes.supplemental !== undefined) return undefined;
   const size = { width: decoded.columns, height: decoded.rows, channels: 1 as const };
   const image = { ...size, pixels: renderGrayWide(decoded, attributes, window).pixels };
   if (shutter !== undefined || overlays.length > 0) {
-    const plain = shallow(image);
-    const drawn = { ...plain, pixels: plain.pixels.slice() };
-    if (shutter !== undefined) applyShutter(drawn, shutter, attributes);
-    if (overlays.length > 0) drawOverlays(drawn, overlays, attributes, await embeddedCells(request));
-    takeOver(image, plain, drawn);
+    const cells = overlays.length > 0 ? await embeddedCells(request) : undefined;
+    // Drawn on black and on white: where both are one, nothing of the image is to be seen, its lowest bits neither.
+    const [onBlack, onWhite] = [0, 255].map((level): Picture => {
+      const drawn: Picture = { ...size, pixels: new Uint8Array(image.pixels.length).fill(level) };
+      if (shutter !== undefined) applyShutter(drawn, shutter, attributes);
+      if (overlays.length > 0) drawOverlays(drawn, overlays, attributes, cells);
+      return drawn;
+    });
+    takeCommon(image, onBlack!, onWhite!);
   }
   const shown = viewport === undefined ? image : fitViewport(image, viewport);
   if (annotation !== undefined) {
@@ -139,6 +144,11 @@ function shallow({ pixels, ...size }: DeepPicture): Picture {
   const bytes = new Uint8Array(pixels.length);
   for (let i = 0; i < bytes.length; i++) bytes[i] = pixels[i]! >> 8;
   return { ...size, pixels: bytes };
+}
+
+/** The pixels that are the same in both. */
+function takeCommon({ pixels }: DeepPicture, one: Picture, other: Picture): void {
+  for (let i = 0; i < pixels.length; i++) if (one.pixels[i] === other.pixels[i]) pixels[i] = one.pixels[i]! * 257;
 }
 
 /** The pixels in which the second differs from the first. */
