@@ -3,11 +3,11 @@
  * with an error's code and sentence, and hands buffers over instead of copying them.
  */
 import { parentPort, workerData } from 'node:worker_threads';
-import { ArchiveError, type ErrorCode } from '../errors.ts';
 import { cannotRender } from './decoded-frame.ts';
 import { type RenderRequest, renderFrame, renderingNeedsBytes } from './render.ts';
+import { failureOf, type ThreadFailure } from './thread-pool.ts';
 import { type TranscodedFrame, type TranscodeRequest, transcodeFrame, transcodingNeedsBytes } from './transcode.ts';
-import { limitWasmMemory } from './wasm-memory.ts';
+import { limitCodecMemory } from './wasm-memory.ts';
 
 export type WorkerRequest = RenderRequest | TranscodeRequest;
 
@@ -19,16 +19,7 @@ export interface WorkerSettings {
 export type WorkerAnswer =
   | { readonly kind: 'rendered'; readonly bytes: Uint8Array<ArrayBuffer> }
   | ({ readonly kind: 'transcoded' } & TranscodedFrame)
-  | {
-      readonly kind: 'refused';
-      readonly code: ErrorCode;
-      readonly message: string;
-      readonly details: Readonly<Record<string, unknown>>;
-    }
-  | { readonly kind: 'failed'; readonly stack: string };
-
-/** What a codec takes beside what its frame needs: the code itself, its stack, the compressed bytes twice. */
-const CODEC_BYTES = 64 * 1024 * 1024;
+  | ThreadFailure;
 
 /** Answers on the port that the pool gave; called once, at the end of this module, when it runs as a worker. */
 function serve(port: NonNullable<typeof parentPort>, { memoryBytes }: WorkerSettings): void {
@@ -48,15 +39,11 @@ async function answerTo(request: WorkerRequest, memoryBytes: number): Promise<Wo
         memoryBytes,
       });
     }
-    // Estimates are for what encoders make; hostile frames have tiles and layers without number.
-    limitWasmMemory(Math.min(memoryBytes, CODEC_BYTES + 2 * request.frame.length + 2 * neededBytes));
+    limitCodecMemory(request.frame.length, neededBytes, memoryBytes);
     if (isPicture) return { kind: 'rendered', bytes: await renderFrame(request) };
     return { kind: 'transcoded', ...(await transcodeFrame(request)) };
   } catch (error) {
-    if (error instanceof ArchiveError) {
-      return { kind: 'refused', code: error.code, message: error.message, details: { ...error.details } };
-    }
-    return { kind: 'failed', stack: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+    return failureOf(error);
   }
 }
 

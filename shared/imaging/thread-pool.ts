@@ -31,18 +31,16 @@ export type ThreadFailure =
 
 export interface ThreadPool<Request, Answer> {
   /**
-   * @param transfer buffers that go to the thread and are gone here
    * Errors: what the worker refused with, `timeout`, `cannot-render` when the thread ended, `unavailable` (too many are waiting, or the pool is
    * closed). Anything else is a bug of the worker's.
    */
-  ask(request: Request, transfer?: readonly ArrayBuffer[]): Promise<Exclude<Answer, ThreadFailure>>;
+  ask(request: Request): Promise<Exclude<Answer, ThreadFailure>>;
   /** Ends the threads; what waits or runs fails with `unavailable`. */
   close(): Promise<void>;
 }
 
 interface Job<Request, Done> {
   readonly request: Request;
-  readonly transfer: readonly ArrayBuffer[];
   readonly resolve: (answer: Done) => void;
   readonly reject: (error: Error) => void;
 }
@@ -58,7 +56,17 @@ const HEAP_MB = 256;
 
 const closed = () => new ArchiveError('unavailable', 'The renderer is closing; ask again later');
 
-export function createThreadPool<Request, Answer>(options: ThreadPoolOptions): ThreadPool<Request, Answer> {
+/** A request as it is sent, and the buffers in it that go to the thread and are gone here. */
+export interface HandedOver<Request> {
+  readonly message: Request;
+  readonly transfer: readonly ArrayBuffer[];
+}
+
+/** @param handOver asked when a thread takes the request, so that nothing is copied for one that waits */
+export function createThreadPool<Request, Answer>(
+  options: ThreadPoolOptions,
+  handOver: (request: Request) => HandedOver<Request>,
+): ThreadPool<Request, Answer> {
   type Done = Exclude<Answer, ThreadFailure>;
   const { workerUrl, workerData, threads: maxThreads, timeoutMs, maxWaiting, subject } = options;
   const threads = new Set<Thread<Request, Done>>();
@@ -122,7 +130,8 @@ export function createThreadPool<Request, Answer>(options: ThreadPoolOptions): T
       discard(thread, new ArchiveError('timeout', `${subject} could not be rendered within ${timeoutMs} ms`));
     }, timeoutMs);
     try {
-      thread.worker.postMessage(job.request, job.transfer);
+      const { message, transfer } = handOver(job.request);
+      thread.worker.postMessage(message, transfer);
     } catch (error) {
       // What cannot be cloned is the caller's mistake and does the thread no harm.
       release(thread)?.reject(asError(error));
@@ -131,10 +140,10 @@ export function createThreadPool<Request, Answer>(options: ThreadPoolOptions): T
   }
 
   return {
-    ask(request, transfer = []) {
+    ask(request) {
       return new Promise((resolve, reject) => {
         if (!open) return reject(closed());
-        const job = { request, transfer, resolve, reject };
+        const job = { request, resolve, reject };
         const idle = [...threads].find((thread) => thread.job === undefined);
         if (idle !== undefined) run(idle, job);
         else if (threads.size < maxThreads) run(start(), job);
@@ -171,8 +180,13 @@ export function workerBeside(moduleUrl: string, name: string): URL {
   return new URL(`./${name}${ending}`, moduleUrl);
 }
 
-/** A view into a larger buffer (Node pools small ones) must be copied: transferring would take its neighbours along. */
-export function ownMemory(frame: Uint8Array): Uint8Array<ArrayBuffer> {
+/** A request with its frame's memory. A view into a larger buffer (Node pools small ones) is copied: transferring would take its neighbours along. */
+export function withOwnFrame<Request extends { readonly frame: Uint8Array }>(request: Request): HandedOver<Request> {
+  const frame = ownMemory(request.frame);
+  return { message: { ...request, frame }, transfer: [frame.buffer] };
+}
+
+function ownMemory(frame: Uint8Array): Uint8Array<ArrayBuffer> {
   const whole = frame.byteOffset === 0 && frame.byteLength === frame.buffer.byteLength;
   return whole && frame.buffer instanceof ArrayBuffer ? new Uint8Array(frame.buffer) : new Uint8Array(frame);
 }

@@ -5,7 +5,7 @@
 import { cannotRender } from './decoded-frame.ts';
 import type { ImageAttributes } from './image-attributes.ts';
 import type { Picture } from './resample.ts';
-import { createThreadPool, ownMemory, workerBeside } from './thread-pool.ts';
+import { createThreadPool, withOwnFrame, workerBeside } from './thread-pool.ts';
 import {
   allocateCells,
   type Cut,
@@ -76,21 +76,23 @@ export function createVolumePool(options: VolumePoolOptions = {}): VolumePool {
   const { threads = 2, timeoutMs = 20_000, memoryMb = 1024 } = options;
   const volumeLimitBytes = options.volumeLimitBytes ?? DEFAULT_VOLUME_LIMIT_BYTES;
   const workerData: VolumeWorkerSettings = { memoryBytes: memoryMb * 1024 * 1024 };
-  const pool = createThreadPool<VolumeRequest, VolumeAnswer>({
+  const settings = {
     workerUrl: options.workerUrl ?? workerBeside(import.meta.url, 'volume-worker'),
     workerData,
     threads,
     timeoutMs,
     maxWaiting: options.maxWaiting ?? 64 * threads,
     subject: 'The volume',
-  });
+  };
+  const pool = createThreadPool<VolumeRequest, VolumeAnswer>(settings, (request) =>
+    request.kind === 'fill' ? withOwnFrame(request) : { message: request, transfer: [] },
+  );
 
   async function ask<Kind extends VolumeAnswer['kind']>(
     kind: Kind,
     request: VolumeRequest,
-    transfer?: readonly ArrayBuffer[],
   ): Promise<Extract<VolumeAnswer, { kind: Kind }>> {
-    const answer = await pool.ask(request, transfer);
+    const answer = await pool.ask(request);
     if (answer.kind !== kind) throw new Error(`A volume thread answered ${answer.kind} instead of ${kind}`);
     return answer as Extract<VolumeAnswer, { kind: Kind }>;
   }
@@ -112,9 +114,8 @@ export function createVolumePool(options: VolumePoolOptions = {}): VolumePool {
       const source = sources[slice];
       if (source === undefined || taken.has(slice)) throw new Error(`There is no slice ${slice} left to fill`);
       taken.add(slice);
-      const own = ownMemory(frame);
-      const request = { kind: 'fill', cells: values, plan, slice, frame: own, bitOffset, ...source } as const;
-      const done = ask('filled', request, [own.buffer])
+      const request = { kind: 'fill', cells: values, plan, slice, frame, bitOffset, ...source } as const;
+      const done = ask('filled', request)
         .then(
           (filled) => {
             range = joined(range, filled.range);

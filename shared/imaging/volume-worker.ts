@@ -14,6 +14,7 @@ import { type CellPlan, type Cut, fillSlice, type ValueRange, type Volume, type 
 import { paintCut, type VolumeLook } from './volume-look.ts';
 import type { Plane, Slab } from './volume-plane.ts';
 import { resliceRows } from './volume-reslice.ts';
+import { limitCodecMemory } from './wasm-memory.ts';
 
 export type VolumeRequest =
   | {
@@ -85,6 +86,7 @@ async function fill(
   if (neededBytes > memoryBytes) {
     throw cannotRender('A frame of the volume is too large to be decoded here', { neededBytes, memoryBytes });
   }
+  limitCodecMemory(frame.length, neededBytes, memoryBytes);
   const decoded = await decodeFrame(frame, transferSyntaxUid, attributes, { bitOffset });
   return fillSlice(cells, plan, slice, decoded, attributes);
 }

@@ -17,7 +17,7 @@ let isWatched = false;
  * For all instances in the calling thread, until it is called again. One that is longer already stays as it is; what it is refused
  * is to it as if the machine had no more.
  */
-export function limitWasmMemory(maximumBytes: number): void {
+function limitWasmMemory(maximumBytes: number): void {
   maximum = maximumBytes;
   if (isWatched) return;
   isWatched = true;
@@ -25,7 +25,19 @@ export function limitWasmMemory(maximumBytes: number): void {
     .Memory;
   const { grow } = prototype;
   prototype.grow = function (this: Memory, pages: number): number {
-    if (this.buffer.byteLength + pages * PAGE_BYTES > maximum) throw new RangeError('WebAssembly has no more memory');
+    if (pages > 0 && this.buffer.byteLength + pages * PAGE_BYTES > maximum)
+      throw new RangeError('WebAssembly has no more memory');
     return grow.call(this, pages);
   };
+}
+
+/** What a codec takes beside what its frame needs: the code itself, its stack, the compressed bytes twice. */
+const CODEC_BYTES = 64 * 1024 * 1024;
+
+/**
+ * Before a frame is decoded whose estimate is `neededBytes`: estimates are for what encoders make, and hostile frames have tiles and layers
+ * without number.
+ */
+export function limitCodecMemory(frameBytes: number, neededBytes: number, memoryBytes: number): void {
+  limitWasmMemory(Math.min(memoryBytes, CODEC_BYTES + 2 * frameBytes + 2 * neededBytes));
 }
