@@ -19,7 +19,9 @@ const entries: Readonly<Record<string, string>> = {
   'volume-worker': 'shared/imaging/volume-worker.ts',
 };
 
-const packages = ['sharp', '@cornerstonejs/*'];
+const packages = ['sharp', '@julusian/jpeg-turbo', '@cornerstonejs/*'];
+/** jpeg-turbo comes with its native modules made, and finds them without these. */
+const unneeded = ['cmake-js', 'node-addon-api', 'yargs'];
 
 export interface BundleOptions {
   /** Made anew. */
@@ -56,7 +58,7 @@ export async function bundleGateway({
     banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
   });
   for (const name of Object.keys(entries)) sizes.set(`${name}.mjs`, (await stat(join(folder, `${name}.mjs`))).size);
-  for (const name of packagesFor(packages, platform))
+  for (const name of packagesFor(packages, platform, unneeded))
     sizes.set(name, await copyWhole(await packageFolder(name, cacheFolder), join(folder, 'node_modules', name)));
   return sizes;
 }

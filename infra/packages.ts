@@ -42,8 +42,13 @@ const lockedAs = (name: string) => locked[`node_modules/${name}`];
 /**
  * Names of packages with all that they need on a platform, sorted.
  * @param patterns names, or `@scope/*`
+ * @param unneeded names of packages that others state as dependencies and use only to be built or from a command line
  */
-export function packagesFor(patterns: readonly string[], platform: Platform): string[] {
+export function packagesFor(
+  patterns: readonly string[],
+  platform: Platform,
+  unneeded: readonly string[] = [],
+): string[] {
   const found = new Set<string>();
   const waiting = patterns.flatMap((pattern) =>
     pattern.endsWith('/*')
@@ -54,7 +59,7 @@ export function packagesFor(patterns: readonly string[], platform: Platform): st
   );
   for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
     const entry = lockedAs(name);
-    if (found.has(name) || entry === undefined || !runsOn(entry, platform)) continue;
+    if (found.has(name) || unneeded.includes(name) || entry === undefined || !runsOn(entry, platform)) continue;
     found.add(name);
     waiting.push(...Object.keys(entry.dependencies), ...Object.keys(entry.optionalDependencies));
   }
