@@ -106,7 +106,7 @@ export function fitReduced(
   const down = meansOf(picture.height, at(source.y), source.height / step, height);
   const { channels } = picture;
   const pixels = new Uint8Array(width * height * channels);
-  const line = new Float32Array(picture.width * channels);
+  const line = new Float64Array(picture.width * channels);
   for (let row = 0; row < height; row++) {
     mixRows(picture, down, row, line);
     mixColumns(line, channels, across, pixels.subarray(row * width * channels, (row + 1) * width * channels));
@@ -118,7 +118,7 @@ export function fitReduced(
 interface Means {
   readonly first: Int32Array;
   readonly taps: number;
-  readonly weights: Float32Array;
+  readonly weights: Float64Array;
 }
 
 /** Means over equal parts of what begins at `start`; beyond its ends the source is as at its ends. @param extent not less than `to` */
@@ -126,7 +126,7 @@ function meansOf(from: number, start: number, extent: number, to: number): Means
   const ratio = extent / to;
   const taps = Math.min(from, Math.ceil(ratio) + 1);
   const first = new Int32Array(to);
-  const weights = new Float32Array(to * taps);
+  const weights = new Float64Array(to * taps);
   for (let target = 0; target < to; target++) {
     const begin = start + target * ratio;
     const end = begin + ratio;
@@ -140,24 +140,50 @@ function meansOf(from: number, start: number, extent: number, to: number): Means
   return { first, taps, weights };
 }
 
-function mixRows({ pixels }: Picture, { first, taps, weights }: Means, row: number, line: Float32Array): void {
-  line.fill(0);
-  for (let tap = 0; tap < taps; tap++) {
+function mixRows({ pixels }: Picture, { first, taps, weights }: Means, row: number, line: Float64Array): void {
+  const start = first[row]! * line.length;
+  const [one, two] = [weights[row * taps]!, taps > 1 ? weights[row * taps + 1]! : 0];
+  const next = taps > 1 ? start + line.length : start;
+  for (let i = 0; i < line.length; i++) line[i] = one * pixels[start + i]! + two * pixels[next + i]!;
+  for (let tap = 2; tap < taps; tap++) {
     const weight = weights[row * taps + tap]!;
     if (weight === 0) continue;
-    const from = (first[row]! + tap) * line.length;
-    for (let i = 0; i < line.length; i++) line[i]! += weight * pixels[from + i]!;
+    const from = start + tap * line.length;
+    for (let i = 0; i < line.length; i++) line[i] = line[i]! + weight * pixels[from + i]!;
   }
 }
 
-function mixColumns(line: Float32Array, channels: 1 | 3, { first, taps, weights }: Means, out: Uint8Array): void {
-  for (let column = 0, at = 0; at < out.length; column++) {
+function mixColumns(line: Float64Array, channels: 1 | 3, means: Means, out: Uint8Array): void {
+  if (channels === 1 && means.taps === 2) mixPairs(line, means, out);
+  else if (channels === 1 && means.taps === 3) mixTriples(line, means, out);
+  else mixAny(line, channels, means, out);
+}
+
+function mixAny(line: Float64Array, channels: 1 | 3, means: Means, out: Uint8Array): void {
+  const { first, taps, weights } = means;
+  for (let column = 0, at = 0, weight = 0; at < out.length; column++, weight += taps) {
+    const start = first[column]! * channels;
     for (let channel = 0; channel < channels; channel++, at++) {
       let sum = 0.5;
-      for (let tap = 0; tap < taps; tap++) {
-        sum += weights[column * taps + tap]! * line[(first[column]! + tap) * channels + channel]!;
+      for (let tap = 0, from = start + channel; tap < taps; tap++, from += channels) {
+        sum += weights[weight + tap]! * line[from]!;
       }
       out[at] = sum;
     }
+  }
+}
+
+// What most pictures come to, without a loop for each pixel: twice as fast.
+function mixPairs(line: Float64Array, { first, weights }: Means, out: Uint8Array): void {
+  for (let i = 0, w = 0; i < out.length; i++, w += 2) {
+    const from = first[i]!;
+    out[i] = weights[w]! * line[from]! + weights[w + 1]! * line[from + 1]! + 0.5;
+  }
+}
+
+function mixTriples(line: Float64Array, { first, weights }: Means, out: Uint8Array): void {
+  for (let i = 0, w = 0; i < out.length; i++, w += 3) {
+    const from = first[i]!;
+    out[i] = weights[w]! * line[from]! + weights[w + 1]! * line[from + 1]! + weights[w + 2]! * line[from + 2]! + 0.5;
   }
 }
