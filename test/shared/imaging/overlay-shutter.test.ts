@@ -2,11 +2,12 @@
  * Overlay planes in both of their homes, and display shutters by the arbiter: where they lie, which frames they belong to, what is drawn.
  */
 import fc from 'fast-check';
+import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { bulkNeededForRendering, imageAttributesOf } from '#shared/imaging/image-attributes.ts';
 import { overlaysOf } from '#shared/imaging/overlay.ts';
-import { renderingNeedsBytes, renderPicture } from '#shared/imaging/render.ts';
+import { renderFrame, renderingNeedsBytes, renderPicture } from '#shared/imaging/render.ts';
 import type { Picture } from '#shared/imaging/resample.ts';
 import { applyShutter, shutterOf } from '#shared/imaging/shutter.ts';
 import { type ArbiterShutter, isShown } from './arbiter.ts';
@@ -315,6 +316,17 @@ describe('display shutters (PS3.3 C.7.6.11), by the arbiter', () => {
       expect(shutter, JSON.stringify(elements)).toBeUndefined();
       expect(warnings).toHaveLength(1);
     }
+  });
+
+  it('hide all of 16 bits: nothing of the image is left in the lowest ones', async () => {
+    const attributes = imageAttributesOf(image(2, 2, { '00280101': ['US', 16], '00280102': ['US', 15] }), 1);
+    const shutter = { rectangle: { left: 1, right: 1, upper: 1, lower: 2 }, gray: 0 };
+    const frame = new Uint8Array(Uint16Array.of(70, 70, 70, 70).buffer);
+    const window = { center: 32767.5, width: 65535, function: 'LINEAR_EXACT' } as const;
+    const request = { frame, transferSyntaxUid: EXPLICIT_LITTLE, attributes, window, shutter } as const;
+    const png = await renderFrame({ ...request, mediaType: 'image/png', bitDepth: 16 });
+    const raw = await sharp(png).toColourspace('grey16').raw({ depth: 'ushort' }).toBuffer();
+    expect([...new Uint16Array(new Uint8Array(raw).buffer)]).toEqual([70, 0, 70, 0]);
   });
 
   it('of a bitmap hide where its overlay says so, and overlays lie above what is hidden', async () => {
