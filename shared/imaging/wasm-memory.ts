@@ -17,7 +17,7 @@ let isWatched = false;
  * For all instances in the calling thread, until it is called again. One that is longer already stays as it is; what it is refused
  * is to it as if the machine had no more.
  */
-function limitWasmMemory(maximumBytes: number): void {
+export function limitWasmMemory(maximumBytes: number): void {
   maximum = maximumBytes;
   if (isWatched) return;
   isWatched = true;
