@@ -238,13 +238,13 @@ function checkPlaces(sorted: readonly SlicePosition[], origin: Vec3, sliceStep: 
     alongMm = Math.max(alongMm, Math.abs(height));
     sidewaysMm = Math.max(sidewaysMm, length(subtract(off, scale(normal, height))));
   }
-  if (alongMm > Math.min(ALONG_TOLERANCE * distanceMm, pixelMm / 2)) {
+  if (!(alongMm <= Math.min(ALONG_TOLERANCE * distanceMm, pixelMm / 2))) {
     throw cannotRender(
       `The slices lie at irregular distances: up to ${rounded(alongMm)} mm beside their places, at ${rounded(distanceMm)} mm from one to the next`,
       { slices: sorted.length, sliceDistanceMm: rounded(distanceMm), deviationMm: rounded(alongMm) },
     );
   }
-  if (sidewaysMm > SIDEWAYS_TOLERANCE * pixelMm) {
+  if (!(sidewaysMm <= SIDEWAYS_TOLERANCE * pixelMm)) {
     throw cannotRender(
       `The slices are shifted sideways against each other, by up to ${rounded(sidewaysMm)} mm, and not evenly as those of a tilted gantry are`,
       { slices: sorted.length, deviationMm: rounded(sidewaysMm) },

@@ -28,6 +28,8 @@ export interface Slab {
 /** What a plane may measure: as large as the largest matrix of a detector, and no more than a thread does in its time. */
 const MAX_PLANE_PIXELS = 16 * 1024 * 1024;
 const MAX_SLAB_DEPTHS = 4096;
+/** Of one picture, pixels times depths: two threads take some ten seconds for as many. */
+const MAX_SAMPLES = 2 ** 30;
 const UNIT_TOLERANCE = 1e-6;
 
 /** The way in which one looks: from the eye into the picture. */
@@ -112,7 +114,7 @@ export interface SlabDepths {
 /**
  * Where a slab is sampled so that its maximum, minimum and average are those of the interpolated volume: across voxel layers that
  * are parallel to the plane, on each layer and on both faces, which is exact; otherwise evenly, a voxel at most from one to the next. Averages are by the
- * trapezoidal rule. Errors: `bad-request` for a thickness that is negative, not finite, or more layers than are sampled.
+ * trapezoidal rule. Errors: `bad-request` for a thickness that is negative, not finite, or takes more samples than one picture may.
  */
 export function slabDepths(geometry: VolumeGeometry, plane: Plane, slab: Slab | undefined): SlabDepths {
   const thicknessMm = slab?.thicknessMm ?? 0;
@@ -133,11 +135,15 @@ export function slabDepths(geometry: VolumeGeometry, plane: Plane, slab: Slab | 
     ? layersWithin(voxels.position(plane.center)[layered]!, perMm[layered]!, faces as [number, number])
     : evenly(faces as [number, number], Math.ceil(thicknessMm * length(perMm)) + 1);
   if (depthsMm.length > MAX_SLAB_DEPTHS) throw tooThick();
+  if (depthsMm.length * plane.width * plane.height > MAX_SAMPLES) throw tooMuch();
   return { depthsMm, weights: trapezoidal(depthsMm, thicknessMm) };
 }
 
 const tooThick = () =>
   new ArchiveError('bad-request', `A slab may reach through ${MAX_SLAB_DEPTHS} layers of voxels; make it thinner`);
+
+const tooMuch = () =>
+  new ArchiveError('bad-request', `A slab may take ${MAX_SAMPLES} samples; make it thinner, or its pixels larger`);
 
 /** Both faces, and between them the depths at which the coordinate `start + depth * perMm` is a whole number. */
 function layersWithin(start: number, perMm: number, [from, to]: readonly [number, number]): number[] {

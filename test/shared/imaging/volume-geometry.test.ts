@@ -2,6 +2,7 @@
  * Frames become a lattice by where they lie, or are refused with what is wrong; and the samples whose geometry is known.
  */
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ArchiveError } from '#shared/errors.ts';
 import {
@@ -13,11 +14,11 @@ import {
   type VolumeGeometry,
 } from '#shared/imaging/volume-geometry.ts';
 import { type SlicePosition, sliceGeometryOf } from '#shared/imaging/volume-slice.ts';
-import { add, scale } from '#shared/imaging/volume-vectors.ts';
+import { add, length, scale, subtract } from '#shared/imaging/volume-vectors.ts';
 import { sampleFiles, samplesFolder } from '#test/support/samples.ts';
 import { jsonOf } from './image-fixture.ts';
 import { openSample } from './sample-frames.ts';
-import { FRAME_OF_REFERENCE, frameOfDirections, latticeWith, sliceJson } from './volume-phantom.ts';
+import { FRAME_OF_REFERENCE, frameOfDirections, latticeWith, pointOf, sliceJson } from './volume-phantom.ts';
 
 function positionsOf(geometry: VolumeGeometry): SlicePosition[] {
   return Array.from({ length: geometry.slices }, (_, slice) => sliceGeometryOf(sliceJson(geometry, slice), 1));
@@ -155,6 +156,31 @@ describe('slices that make none are refused with the reason', () => {
   });
 });
 
+describe('slices anywhere', () => {
+  it('are a lattice that has each of them at its place, or are refused', () => {
+    const place = fc.tuple(fc.constantFrom(0, 0.01, 5), fc.constantFrom(0, 0.01), fc.integer({ min: -4, max: 12 }));
+    const noise = fc.constantFrom(0, 0, 0, 0.001, 0.2, Number.NaN, 1e6);
+    fc.assert(
+      fc.property(fc.array(fc.tuple(place, noise), { maxLength: 8 }), (places) => {
+        const [slice] = positionsOf(latticeWith());
+        const positions = places.map(([[x, y, z], off]) => moved(slice!, [x, y, z * 3 + off]));
+        try {
+          const { geometry, order } = arrangeSlices(positions);
+          expect(order.toSorted((a, b) => a - b)).toEqual(positions.map((_, i) => i));
+          for (const [number, index] of order.entries()) {
+            const off = subtract(positions[index]!.origin, pointOf(geometry, [0, 0, number]));
+            expect(length(off)).toBeLessThan(0.9);
+          }
+        } catch (error) {
+          if (!(error instanceof ArchiveError)) throw error;
+          expect(error.code).toBe('cannot-render');
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
 describe('enhanced objects', () => {
   const macro = (...items: object[]) => ({ vr: 'SQ', Value: items }) as never;
   const planePosition = (z: number) => macro(jsonOf({ '00200032': ['DS', 1, 2, z] }));
@@ -227,6 +253,24 @@ describe('frames without a place', () => {
     }
     expect(() => sliceGeometryOf(json, 1)).toThrow(ArchiveError);
     expect(() => sliceGeometryOf(json, 1)).toThrow(reason);
+  });
+
+  it('nothing that a data set may hold is more than refused', () => {
+    const tags = ['00080008', '00200032', '00200037', '00200052', '00280008', '00280010', '00280011', '00280030'];
+    const value = fc.oneof(fc.double(), fc.integer(), fc.string(), fc.constant(null), fc.constantFrom(0, 1, 2));
+    const element = fc.record({ vr: fc.constantFrom('DS', 'US', 'SQ'), Value: fc.array(value, { maxLength: 7 }) });
+    const json = fc.dictionary(fc.constantFrom(...tags), element);
+    const whole = sliceJson(latticeWith(), 0);
+    fc.assert(
+      fc.property(json, fc.integer({ min: 1, max: 3 }), (changes, frameNumber) => {
+        try {
+          const position = sliceGeometryOf({ ...whole, ...(changes as unknown as typeof whole) }, frameNumber);
+          arrangeSlices([position, moved(position, [0, 0, 1])]);
+        } catch (error) {
+          expect(error).toMatchObject({ name: 'ArchiveError', code: 'cannot-render' });
+        }
+      }),
+    );
   });
 
   it('names the Frame of Reference where there is one', () => {

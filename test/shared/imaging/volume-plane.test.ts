@@ -106,6 +106,9 @@ describe('the depths of a slab', () => {
   });
 
   it('are refused when there are too many of them, or none', () => {
+    const large = { ...axial, width: 4096, height: 4096 };
+    expect(() => depthsOf(large, 70)).not.toThrow();
+    expect(() => depthsOf(large, 400)).toThrow('may take 1073741824 samples');
     for (const thicknessMm of [-1, Number.NaN, Number.POSITIVE_INFINITY, 1e9]) {
       expect(() => depthsOf(axial, thicknessMm)).toThrow(expect.objectContaining({ code: 'bad-request' }));
       const { right, down } = frameOfDirections(0.6, 0.2, 0.4);
