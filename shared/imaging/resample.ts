@@ -251,6 +251,8 @@ function averagedRows(pixels: Uint8Array | Uint16Array, length: number, average:
   const { first, last, head, tail, full, total } = average;
   const line = new Float64Array(length);
   const deep = new Float64Array(pixels instanceof Uint16Array ? length : 0);
+  const starts = new Int32Array(4);
+  const weights = new Float64Array(4);
   const mix = (row: number): Float64Array => {
     line.fill(0);
     const begin = first[row]!;
@@ -265,24 +267,30 @@ function averagedRows(pixels: Uint8Array | Uint16Array, length: number, average:
       return line;
     }
     for (let at = begin; at <= end; at += 4) {
-      // What lies behind the last counts nothing: any row will do.
-      const startOf = (other: number): number => Math.min(other, end) * length;
-      const weights = [weightOf(at), weightOf(at + 1), weightOf(at + 2), weightOf(at + 3)] as const;
-      addFourRows(line, pixels, [startOf(at), startOf(at + 1), startOf(at + 2), startOf(at + 3)], weights);
+      for (let i = 0; i < 4; i++) {
+        // What lies behind the last counts nothing: any row will do.
+        starts[i] = Math.min(at + i, end) * length;
+        weights[i] = weightOf(at + i);
+      }
+      addFourRows(line, pixels, starts, weights);
     }
     return line;
   };
   return { mix, total };
 }
 
-type Four = readonly [number, number, number, number];
-
 /** The loop over all of a large picture, for one kind of array: for several it would run at a quarter. Four rows at a time take half. */
-function addFourRows(line: Float64Array, pixels: Uint8Array, starts: Four, weights: Four): void {
-  let [a, b, c, d] = starts;
-  const [ofA, ofB, ofC, ofD] = weights;
+function addFourRows(line: Float64Array, pixels: Uint8Array, starts: Int32Array, weights: Float64Array): void {
+  const a = starts[0]!;
+  const b = starts[1]!;
+  const c = starts[2]!;
+  const d = starts[3]!;
+  const ofA = weights[0]!;
+  const ofB = weights[1]!;
+  const ofC = weights[2]!;
+  const ofD = weights[3]!;
   for (let i = 0; i < line.length; i++) {
-    line[i] = line[i]! + ofA * pixels[a++]! + ofB * pixels[b++]! + ofC * pixels[c++]! + ofD * pixels[d++]!;
+    line[i] = line[i]! + ofA * pixels[a + i]! + ofB * pixels[b + i]! + ofC * pixels[c + i]! + ofD * pixels[d + i]!;
   }
 }
 
