@@ -153,19 +153,15 @@ export async function openPictures(
       const viewport =
         parameters.viewport ?? (isLarge ? { width: animationPixels, height: animationPixels } : undefined);
       const pictures = ahead(frameNumbers, pictureTurns, (frameNumber) => one(frameNumber, mediaType, viewport));
-      const delayMs = frameTimeMs(metadata);
-      return mediaType === 'image/gif' ? animatedGif(pictures, delayMs) : webpInTurn(pictures, delayMs);
+      return animationOf(mediaType, pictures, frameTimeMs(metadata));
     },
     warningsFor: (mediaType) => [
       ...parameters.warnings,
       ...ownWarnings,
-      ...(quality !== undefined && mediaType !== 'image/jpeg' && mediaType !== 'image/webp'
-        ? ['The quality parameter is for JPEG and WebP alone.']
-        : []),
+      ...mediaTypeWarnings(parameters, mediaType),
       ...(parameters.bitDepth !== undefined && !isDeep(mediaType)
         ? ['The bitdepth parameter is for gray images as PNG, without profile, presentation state or segments: 8 bits.']
         : []),
-      ...(profile && mediaType === 'image/gif' ? ['The iccprofile parameter is not supported for GIF.'] : []),
       ...(window && isColor(metadata) ? ['The window parameter has no meaning for colour and was ignored.'] : []),
       ...(annotation(1)?.complete === false
         ? ['The annotation holds characters that cannot be drawn here; each is shown as an empty box.']
@@ -193,6 +189,25 @@ function drawnOver(metadata: DicomJson, frameNumber: number, bulk: BulkReader) {
     warnings: [...warnings, ...hidden.warnings],
   };
 }
+
+/** What is asked for and this media type has not. */
+export const mediaTypeWarnings = (
+  { quality, profile }: Pick<RenderParameters, 'quality' | 'profile'>,
+  mediaType: RenderedMediaType,
+): readonly string[] => [
+  ...(quality !== undefined && mediaType !== 'image/jpeg' && mediaType !== 'image/webp'
+    ? ['The quality parameter is for JPEG and WebP alone.']
+    : []),
+  ...(profile && mediaType === 'image/gif' ? ['The iccprofile parameter is not supported for GIF.'] : []),
+];
+
+/** One animation out of pictures of its media type, in pieces as they come. */
+export const animationOf = (
+  mediaType: AnimatedMediaType,
+  pictures: AsyncIterable<Uint8Array>,
+  delayMs: number,
+): AsyncGenerator<Uint8Array, void, undefined> =>
+  mediaType === 'image/gif' ? animatedGif(pictures, delayMs) : webpInTurn(pictures, delayMs);
 
 /** The animation in pieces, whose memory counts until the last one has been taken. */
 async function* webpInTurn(

@@ -6,7 +6,6 @@
 import type { Archive } from '../archive/ports.ts';
 import { ArchiveError } from '../errors.ts';
 import type { RenderedMediaType } from '../imaging/encode.ts';
-import { animatedGif } from '../imaging/gif.ts';
 import type { VolumeLook } from '../imaging/volume-look.ts';
 import type { Plane } from '../imaging/volume-plane.ts';
 import { acceptOf, type MediaRange, negotiate, type Offer } from './accept.ts';
@@ -16,7 +15,7 @@ import type { ByteBudget } from './byte-budget.ts';
 import { entityTag, isUnchanged, keptForAWhile, notModified } from './conditional.ts';
 import type { Context } from './context.ts';
 import { multipartRelated, type Part } from './multipart.ts';
-import { ahead } from './pictures.ts';
+import { ahead, animationOf, isAnimated, mediaTypeWarnings } from './pictures.ts';
 import { refPath } from './references.ts';
 import { eitherForm, pictureTypesFor, withoutTransferSyntaxes } from './rendered.ts';
 import { cannotRenderThis, contentOf } from './renditions.ts';
@@ -100,8 +99,7 @@ async function answerPictures(
   const { window, quality, profile, annotation } = parameters.picture;
   const text = annotation && volumeAnnotationOf(await volumes.metadataOf(choice), annotation, view);
   const warn = (sentence: string): void => addWarning(headers, context.baseUrl, sentence);
-  if (quality !== undefined && mediaType !== 'image/jpeg') warn('The quality parameter is for JPEG alone.');
-  if (profile && mediaType === 'image/gif') warn('The iccprofile parameter is not supported for GIF.');
+  for (const sentence of mediaTypeWarnings(parameters.picture, mediaType)) warn(sentence);
   if (text?.complete === false)
     warn('The annotation holds characters that cannot be drawn here; each is shown as an empty box.');
   const look: VolumeLook = {
@@ -125,10 +123,11 @@ async function answerPictures(
     return new Response(await begunStreamOf(body, context), { headers });
   }
   headers.set('content-type', mediaType);
-  if (form === 'animation') {
+  if (form === 'animation' && isAnimated(mediaType)) {
     const { movement } = parameters;
     const isSwinging = movement?.kind === 'swivel' && movement.rangeDegrees < 360;
-    const pictures = animatedGif(several(isSwinging ? thereAndBack(inOrder) : inOrder), 1000 / (view.rateHz ?? 1));
+    const order = isSwinging ? thereAndBack(inOrder) : inOrder;
+    const pictures = animationOf(mediaType, several(order), 1000 / (view.rateHz ?? 1));
     return new Response(await begunStreamOf(pictures, context), { headers });
   }
   // A volume is a hundred megabytes: nobody has it read for the header fields alone.
@@ -138,7 +137,7 @@ async function answerPictures(
   return new Response(bytes, { headers });
 }
 
-/** What moves is an animated GIF or parts; a single picture of any other type is none of it. */
+/** What moves is an animation or parts; the type of a picture that cannot move means parts of it. */
 function chooseForm(ranges: readonly MediaRange[], { movement }: VolumeParameters): VolumeForm {
   const offer = (form: VolumeForm['form'], mediaType: RenderedMediaType): Offer<VolumeForm> => ({
     type: mediaType,
@@ -147,9 +146,11 @@ function chooseForm(ranges: readonly MediaRange[], { movement }: VolumeParameter
   });
   const types = pictureTypesFor(ranges);
   const inParts = types.map((mediaType) => offer('multipart', mediaType));
-  if (movement === undefined)
+  if (movement === undefined) {
     return negotiate(ranges, [...types.map((mediaType) => offer('single', mediaType)), ...inParts]).value;
-  return negotiate(ranges.map(eitherForm), [offer('animation', 'image/gif'), ...inParts]).value;
+  }
+  const animations = types.filter(isAnimated).map((mediaType) => offer('animation', mediaType));
+  return negotiate(ranges.map(eitherForm), [...animations, ...inParts]).value;
 }
 
 async function* parts(
@@ -159,7 +160,7 @@ async function* parts(
   for await (const body of pictures) yield { headers: { 'Content-Type': mediaType }, body };
 }
 
-/** GIF runs in one direction: every other picture on the way there, the others on the way back, none of them twice. */
+/** An animation runs in one direction: every other picture on the way there, the others on the way back, none of them twice. */
 const thereAndBack = (order: readonly number[]): readonly number[] => [
   ...order.filter((_, i) => i % 2 === 0),
   ...order.filter((_, i) => i % 2 === 1).toReversed(),

@@ -8,7 +8,12 @@ import { dictionaryVr } from '../dicom/tags.ts';
 import { isUid } from '../dicom/uid.ts';
 import { ArchiveError } from '../errors.ts';
 import type { Vec3 } from '../imaging/volume-geometry.ts';
-import { decimal, parseRenderParameters, type RenderParameters, renderParameterNames } from './render-parameters.ts';
+import {
+  decimal,
+  parseRenderParameters,
+  type RenderParameterName,
+  type RenderParameters,
+} from './render-parameters.ts';
 import { attributePath } from './search-parameters.ts';
 
 /** `mpr`: a plane, or a slab about it. `3d`: the whole volume at once. */
@@ -69,6 +74,16 @@ const names = [
 ] as const;
 type VolumeParameterName = (typeof names)[number];
 
+/** Of those of rendered resources. Presentation states and segmentations are of slices. */
+const pictureNames: readonly RenderParameterName[] = [
+  'window',
+  'viewport',
+  'quality',
+  'annotation',
+  'iccprofile',
+  'charset',
+];
+
 const methods: Readonly<Record<string, ProjectionMethod>> = {
   maximum_ip: 'maximum',
   minimum_ip: 'minimum',
@@ -100,7 +115,7 @@ const fastestRate = 50;
 export function parseVolumeParameters(query: URLSearchParams, kind: VolumeKind): VolumeParameters {
   const value = (name: VolumeParameterName): string | undefined => query.get(name)?.trim() || undefined;
   const keys = attributeKeys(query);
-  const picture = parseRenderParameters(query, renderParameterNames, [...names, ...keys.map(([name]) => name)]);
+  const picture = parseRenderParameters(query, pictureNames, [...names, ...keys.map(([name]) => name)]);
   const side = optional(value('orientation'), parseSide);
   const viewpointPosition = optional(value('viewpointposition'), (text) => point(text, 'viewpointposition'));
   const viewpointLookAt = optional(value('viewpointlookat'), (text) => point(text, 'viewpointlookat'));
@@ -154,7 +169,7 @@ const optional = <T>(text: string | undefined, parse: (text: string) => T): T | 
 
 /** §8.3.4.1: `{attribute}={value}`, by keyword or tag; what is no attribute is somebody else's. */
 function attributeKeys(query: URLSearchParams): [name: string, text: string][] {
-  const known: readonly string[] = [...names, ...renderParameterNames, 'accept'];
+  const known: readonly string[] = [...names, ...pictureNames, 'accept'];
   return [...new Set(query.keys())]
     .filter((name) => !known.includes(name) && attributePath(name) !== undefined)
     .map((name) => [name, query.getAll(name).join('\\')]);

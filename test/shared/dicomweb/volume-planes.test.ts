@@ -185,17 +185,17 @@ describe('the viewport', () => {
 
 describe('a slab', () => {
   it.each([
-    ['average_ip', 0],
+    ['average_ip', 0, 1],
     // Towards the head values rise by 5 a mm, and half of the slab lies there.
-    ['maximum_ip', 5 * 10],
-    ['minimum_ip', -5 * 10],
-  ])('of 20 mm by %s', async (method, difference) => {
+    ['maximum_ip', 5 * 10, 14],
+    ['minimum_ip', -5 * 10, 14],
+  ])('of 20 mm by %s', async (method, difference, most) => {
     const seen = await picture(
       `orientation=axial&mprslab=20&renderingmethod=${method}&window=${valueOfMiddle + difference},100,linear-exact`,
     );
     const shifted = { center: valueOfMiddle, width: 100 };
     // Sampled at depths: at most half a step of the last one is missing.
-    expect(worst(seen, { lookAt: middle, right: left, down: back }, shifted).most).toBeLessThanOrEqual(14);
+    expect(worst(seen, { lookAt: middle, right: left, down: back }, shifted).most).toBeLessThanOrEqual(most);
   });
 
   it('is the whole volume for rendered3d, its maximum unless something else is asked for', async () => {
