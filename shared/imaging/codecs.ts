@@ -136,6 +136,7 @@ function decodeRleFrame(frame: Uint8Array, attributes: ImageAttributes): Decoded
 async function decodeJpegFrame(frame: Uint8Array, attributes: ImageAttributes): Promise<DecodedFrame> {
   const header = readJpegHeader(frame);
   checkCodestream(header, attributes);
+  checkScans(frame, header.firstScanOffset);
   const { rows, columns, bitsStored, signed } = attributes;
   const ycbcr = header.components.length === 3 && isYcbcr(header, attributes);
   const color = ycbcr ? 'YBR_FULL' : 'RGB';
@@ -151,7 +152,6 @@ async function decodeJpegFrame(frame: Uint8Array, attributes: ImageAttributes): 
     const samples = decodeJpegDct(frame, header);
     return { rows, columns, meaning, bitsStored, signed, values: codestreamValues(samples, header, attributes) };
   }
-  checkScans(frame, header.firstScanOffset);
   try {
     const { samples } = await decodeWithWasm('libjpeg-turbo', withColourTold(frame, header, ycbcr), header);
     const values = codestreamValues(samples, header, attributes);

@@ -36,7 +36,7 @@ export interface JpegTables {
 /** Far beyond what encoders make (ten of a progressive frame): each costs a walk through the picture, each table a fill of it. */
 const MAX_SCANS = 100;
 const MAX_TABLES = 1000;
-const MAX_INTERVALS = 2 ** 20;
+const MAX_RESTARTS = 2 ** 20;
 const SPARE_BYTES = 8;
 
 /** Walks from `offset` to the end, filling `tables`, and calls `onScan` for each scan. @throws ArchiveError `cannot-render` */
@@ -161,7 +161,6 @@ function entropyCodedSegments(bytes: Uint8Array, start: number): { intervals: Ui
       at += 2;
     } else if (next === 0xff) at++;
     else if (next !== undefined && next >= 0xd0 && next <= 0xd7) {
-      if (intervals.length === MAX_INTERVALS) throw tooManyRestarts();
       intervals.push(copy.slice(pieceStart, filled + SPARE_BYTES).fill(0, filled - pieceStart));
       pieceStart = filled;
       at += 2;
@@ -181,7 +180,7 @@ function endOfScan(bytes: Uint8Array, start: number): number {
 }
 
 /**
- * Before a decoder that knows no limit of its own has the bytes. @param offset of the first scan
+ * Before anything else is done with the bytes: decoders go through all of them. @param offset of the first scan
  * @throws ArchiveError `cannot-render` for more scans or restarts than any encoder makes
  */
 export function checkScans(bytes: Uint8Array, offset: number): void {
@@ -190,13 +189,13 @@ export function checkScans(bytes: Uint8Array, offset: number): void {
   for (let at = bytes.indexOf(0xff, offset); at !== -1; at = bytes.indexOf(0xff, at + 1)) {
     const marker = bytes[at + 1]!;
     if (marker === 0xda && ++scans > MAX_SCANS) throw tooManyScans();
-    if (marker >= 0xd0 && marker <= 0xd7 && ++restarts > MAX_INTERVALS) throw tooManyRestarts();
+    if (marker >= 0xd0 && marker <= 0xd7 && ++restarts > MAX_RESTARTS) {
+      throw cannotRender('The JPEG frame has too many restart markers');
+    }
   }
 }
 
 const tooManyScans = () => cannotRender(`The JPEG frame has more than ${MAX_SCANS} scans`);
-
-const tooManyRestarts = () => cannotRender('A JPEG scan has too many restart markers');
 
 /** Reads bits of one restart interval, most significant first. Reading past the end gives zeros, and `overrun` tells. */
 export class BitReader {
