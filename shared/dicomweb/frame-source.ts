@@ -6,6 +6,7 @@
 import type { ManifestEntry } from '../archive/manifest.ts';
 import type { EntryRecord } from '../archive/manifest-entry.ts';
 import type { PackStore } from '../archive/ports.ts';
+import type { ByteRange } from '../archive/records.ts';
 import { inflateDataSet, inflateLimitBytes } from '../dicom/deflated-data-set.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
 import { type FrameTable, frameCount } from '../dicom/frame-ranges.ts';
@@ -30,6 +31,10 @@ export interface FrameSource {
    * where the archive knows how far that is. Error `limit-exceeded` for one that no memory should hold.
    */
   readOne(frameNumber: number, reduction?: number): Promise<Uint8Array>;
+  /** Of a frame that is given as it lies in the archive, so that any part of it can be read by itself; undefined for others. */
+  lengthAsStoredBytes(frameNumber: number): number | undefined;
+  /** Such a part: a body as of `read`. */
+  readPart(frameNumber: number, part: ByteRange): Promise<Uint8Array | AsyncIterable<Uint8Array>>;
 }
 
 /** Neighbours up to this much are read at once; a frame beyond it that needs no change is streamed. */
@@ -60,7 +65,7 @@ function frameReader(
   entry: ManifestEntry,
   table: FrameTable,
   stored: TransferSyntax,
-): Pick<FrameSource, 'read' | 'readOne' | 'heldBytesOf'> {
+): Omit<FrameSource, 'count' | 'stored' | 'givenTransferSyntaxUid'> {
   const source = table.kind === 'deflated' ? inflatedSource(packs, record, entry) : packSource(packs, record);
   const { locate, finish, isPlain } = frameCut(table, stored, () => cellsOf(entry));
 
@@ -87,6 +92,14 @@ function frameReader(
     },
     async readOne(frameNumber, reduction = 0) {
       return finish(await source.read(beginningOf(locate(frameNumber), reduction)), frameNumber);
+    },
+    lengthAsStoredBytes(frameNumber) {
+      const range = locate(frameNumber);
+      return isPlain(range) ? range.lengthBytes : undefined;
+    },
+    async readPart(frameNumber, { offsetBytes, lengthBytes }) {
+      const part = { offsetBytes: locate(frameNumber).offsetBytes + offsetBytes, lengthBytes };
+      return lengthBytes > maximumReadBytes ? source.stream(part) : source.read(part);
     },
   };
 }

@@ -11,7 +11,7 @@ import { ArchiveError } from '../errors.ts';
 import { nativeFrameBytes } from '../imaging/native-frame.ts';
 import { acceptOf, negotiate } from './accept.ts';
 import { begunStreamOf } from './body.ts';
-import { entityTag, isUnchanged, keptForAWhile, notModified } from './conditional.ts';
+import { entityTag, isUnchanged, keptForAWhile, notModified, rangeHeaders, rangeOf } from './conditional.ts';
 import type { Context } from './context.ts';
 import { type FrameSource, openFrames } from './frame-source.ts';
 import type { FrameOnItsWay, FrameTranscoder } from './frame-transcoder.ts';
@@ -64,6 +64,17 @@ export async function retrieveFrames(
   }
   const [frameNumber = 1] = frameNumbers;
   const headers = { ...common, 'content-type': label, 'content-location': location(frameNumber) };
+  const isAsStored = transferSyntaxUid === frames.givenTransferSyntaxUid;
+  const lengthBytes = isAsStored ? frames.lengthAsStoredBytes(frameNumber) : undefined;
+  if (lengthBytes !== undefined) {
+    // A codestream that is ordered by resolution is of use from its beginning on.
+    const range = rangeOf(context.request, lengthBytes, tag);
+    const part = await frames.readPart(frameNumber, range ?? { offsetBytes: 0, lengthBytes });
+    const body =
+      part instanceof Uint8Array ? (part as Uint8Array<ArrayBuffer>) : await begunStreamOf(generate(part), context);
+    const ranged = { ...headers, ...rangeHeaders(range, lengthBytes) };
+    return new Response(body, { status: range === undefined ? 200 : 206, headers: ranged });
+  }
   const { value: frame } = await framesIn(frames, entry, [frameNumber], transferSyntaxUid, transcoder).next();
   if (frame === undefined) throw new ArchiveError('not-found', 'This instance has no such frame.');
   if (frame instanceof Uint8Array) {

@@ -5,13 +5,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ByteRange } from '#shared/archive/records.ts';
 import { frameRange } from '#shared/dicom/frame-ranges.ts';
+import { MAIN_HEADER_BYTES, resolutionPrefixes } from '#shared/dicom/resolution-prefixes.ts';
 import { createManifests } from '#shared/dicomweb/manifests.ts';
 import { ArchiveError } from '#shared/errors.ts';
+import { decodeFrame } from '#shared/imaging/codecs.ts';
 import type { ImageAttributes } from '#shared/imaging/image-attributes.ts';
 import { type RenderRequest, renderFrame } from '#shared/imaging/render.ts';
 import { type ArchiveFixture, makeArchive } from '#test/support/archive-fixture.ts';
 import { type MadeInstance, makeInstance } from '#test/support/dicom-factory.ts';
-import { noise } from '../imaging/image-fixture.ts';
+import { attributesWith, noise } from '../imaging/image-fixture.ts';
 import { ask, bytesOf, serviceOver } from './ask.ts';
 import { pathOf, seen } from './looking.ts';
 import { codestreamOf } from './made-codestreams.ts';
@@ -47,7 +49,9 @@ let shuttered: MadeInstance;
 let frame: Uint8Array;
 
 beforeAll(async () => {
-  frame = await codestreamOf(mammogram(), size, RPCL);
+  const codestream = await codestreamOf(mammogram(), size, RPCL);
+  // As it lies in the archive: of even length.
+  frame = Buffer.concat([codestream, new Uint8Array(codestream.length % 2)]);
   large = instanceOf([frame, frame]);
   shuttered = instanceOf([frame], [[0x00181600, 'CS', 'CIRCULAR'], [0x00181610, 'IS', '1024\\1024'], [0x00181612, 'IS', '900']]); // biome-ignore format: a row
   fixture = await makeArchive([large.file, shuttered.file]);
@@ -57,7 +61,7 @@ afterAll(() => fixture?.close());
 interface Watched {
   readonly reads: ByteRange[];
   readonly drawn: RenderRequest[];
-  get(path: string): Promise<Response>;
+  get(path: string, headers?: Record<string, string>): Promise<Response>;
 }
 
 /** A service whose reads of packs are written down, manifests apart. */
@@ -81,7 +85,7 @@ function watched(render: (request: RenderRequest) => Promise<Uint8Array> = rende
       },
     },
   );
-  return { reads, drawn, get: (path) => ask(service, path) };
+  return { reads, drawn, get: (path, headers) => ask(service, path, headers) };
 }
 
 const bytesRead = (reads: readonly ByteRange[]): number => reads.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
@@ -116,7 +120,7 @@ describe('a small picture of a large HTJ2K frame', () => {
   ])('is made of all of it %s', async (_name, made, path) => {
     const at = watched(async () => Uint8Array.of(1));
     expect((await at.get(`${pathOf(made())}/${path}`)).status).toBe(200);
-    expect(at.drawn.map((request) => request.frame.length)).toEqual([frame.length + (frame.length % 2)]);
+    expect(at.drawn.map((request) => request.frame.length)).toEqual([frame.length]);
   });
 
   it('is made of all of it where its beginning cannot show it, and is refused only when that cannot either', async () => {
@@ -132,6 +136,35 @@ describe('a small picture of a large HTJ2K frame', () => {
     const busy = watched(() => Promise.reject(new ArchiveError('unavailable', 'Too many.')));
     expect((await busy.get(`${pathOf(large)}/rendered?viewport=64,64`)).status).toBe(503);
     expect(busy.reads.length).toBe(1);
+  });
+
+  it('is there for a client that reads the frame itself from its beginning, by ranges', async () => {
+    const at = watched();
+    const end = resolutionPrefixes(frame.subarray(0, MAIN_HEADER_BYTES), frame.length)?.[2] ?? 0;
+    const path = `${pathOf(large)}/frames/2`;
+    const accept = `image/jphc; transfer-syntax=${RPCL}`;
+    const response = await at.get(path, { accept, range: `bytes=0-${end - 1}` });
+    expect([response.status, response.headers.get('content-range')]).toEqual([
+      206,
+      `bytes 0-${end - 1}/${frame.length}`,
+    ]);
+    const beginning = await bytesOf(response);
+    expect(beginning.equals(frame.subarray(0, end))).toBe(true);
+    expect([at.reads.length, bytesRead(at.reads)]).toEqual([1, end]);
+    const attributes = attributesWith(size);
+    const decoded = await decodeFrame(beginning, RPCL, attributes, { reduction: 3 });
+    expect(decoded).toEqual(await decodeFrame(frame, RPCL, attributes, { reduction: 3 }));
+    const rest = await at.get(path, { accept, range: `bytes=${end}-`, 'if-range': response.headers.get('etag') ?? '' });
+    expect(Buffer.concat([beginning, await bytesOf(rest)]).equals(frame)).toBe(true);
+    const whole = await at.get(path, { accept, range: 'bytes=0-9', 'if-range': '"another"' });
+    expect([whole.status, whole.headers.get('accept-ranges'), (await bytesOf(whole)).length]).toEqual([
+      200,
+      'bytes',
+      frame.length,
+    ]);
+    expect((await at.get(path, { accept, range: `bytes=${frame.length}-` })).status).toBe(416);
+    const decompressed = await at.get(path, { accept: 'application/octet-stream', range: 'bytes=0-9' });
+    expect([decompressed.status, decompressed.headers.get('accept-ranges')]).toEqual([200, null]);
   });
 
   it('finds in the manifest where its resolutions end', async () => {
