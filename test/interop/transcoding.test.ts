@@ -1,5 +1,5 @@
 /**
- * What is compressed here, decompressed by DCMTK: JPEG-LS and RLE value by value, JPEG Baseline within its error; of signed and unsigned
+ * What is compressed here, decompressed by DCMTK: JPEG Lossless, JPEG-LS and RLE value by value, JPEG Baseline within its error; of signed and unsigned
  * pixels of 8 and 16 bits, colour, odd sizes and several frames.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -17,6 +17,7 @@ import { pathOf } from '#test/support/dicomweb-client.ts';
 import { hasPrograms, run } from './dcmtk.ts';
 
 const JPEG = '1.2.840.10008.1.2.4.50';
+const JPEG_LOSSLESS = '1.2.840.10008.1.2.4.70';
 const JPEG_LS = '1.2.840.10008.1.2.4.80';
 const RLE = '1.2.840.10008.1.2.5';
 /** The largest error of JPEG at quality 90 on a smooth picture, with DCMTK's own conversion of colours. */
@@ -104,7 +105,7 @@ function byPixel(pixels: Buffer, options: InstanceOptions, planar: number): Buff
 }
 
 describe.skipIf(!hasPrograms('dcmdjpls', 'dcmdrle', 'dcmdjpeg'))('DCMTK reads', () => {
-  for (const [program, syntax] of [['dcmdjpls', JPEG_LS], ['dcmdrle', RLE]] as const) // biome-ignore format: a table
+  for (const [program, syntax] of [['dcmdjpls', JPEG_LS], ['dcmdrle', RLE], ['dcmdjpeg', JPEG_LOSSLESS]] as const) // biome-ignore format: a table
     it.each(instances)(`${syntax}: $name`, async ({ made, options, pixels }) => {
       const found = await throughDcmtk(program, made, syntax);
       expect(found.dataSet.ascii(Tag.SOPInstanceUID)).toBe(made.ref.sopInstanceUid);

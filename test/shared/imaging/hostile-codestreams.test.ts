@@ -16,7 +16,7 @@ import { attributesWith, EXPLICIT_LITTLE, noise } from './image-fixture.ts';
 import { openSample } from './sample-frames.ts';
 
 const isWhole = process.env.ARCHIPEL_ALL_SAMPLES === '1';
-const rounds = isWhole ? 100 : 6;
+const rounds = isWhole ? 100 : 4;
 const uid = (last: string) => `1.2.840.10008.1.2.${last}`;
 
 interface Subject {
