@@ -18,10 +18,11 @@ import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
 import { compileMatch, exactValues } from '#shared/dicom/matching.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import type { Calls, Meter } from './dynamo-calls.ts';
+import type { Candidate } from './dynamo-candidates.ts';
 import { type SeriesItem, type StudyItem, seriesRecord, studyRecord } from './dynamo-derived.ts';
 import { type InstanceItem, recordOf } from './dynamo-instances.ts';
 import { behind, partOf, rangeOf, sortKey } from './dynamo-keys.ts';
-import { type Candidate, candidateStudies } from './dynamo-search-plan.ts';
+import { candidateStudies } from './dynamo-search-plan.ts';
 
 /** Read units that one search may use: 16 MB of whole studies, or some 12,000 of them. */
 export const READ_UNITS_LIMIT = 4_000;
@@ -38,8 +39,8 @@ export async function search(calls: Calls, tenant: string, query: Query): Promis
   const meter = boundedMeter();
   const order = query.level === 'study' ? 'newest first' : 'by uid';
   const limit = query.limit + query.offset;
-  const wanted = { tenant, keys, order, after: query.after, limit } as const;
-  const { batches, areFew } = await candidateStudies(calls, wanted, meter);
+  const wanted = { tenant, order, after: query.after, limit } as const;
+  const { batches, areFew } = await candidateStudies(calls, keys, wanted, meter);
   if (areFew) page.countOn();
   const matches = compileMatch(keys.study);
   for await (const candidates of batches) {
