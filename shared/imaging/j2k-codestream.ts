@@ -149,7 +149,9 @@ export function reductionOf(bytes: Uint8Array, header: J2kHeader, attributes: Im
   const { bitsStored, highBit, signed } = attributes;
   const isNumber = header.signed === signed && header.sampling === '444';
   const isAtBottom = header.precision <= bitsStored || highBit === bitsStored - 1;
-  const reduction = isNumber && isAtBottom ? Math.min(wanted, header.levels) : 0;
+  // The decoders' packages give no lower resolution of several components of more than 8 bits.
+  const isPlain = header.samplesPerPixel === 1 || header.precision <= 8;
+  const reduction = isNumber && isAtBottom && isPlain ? Math.min(wanted, header.levels) : 0;
   if (wanted > 0) checkReaches(bytes, header, reduction);
   return reduction;
 }

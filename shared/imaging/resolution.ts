@@ -63,7 +63,8 @@ function isLinear(attributes: ImageAttributes, requested: Window | undefined): b
   const isIndexed = photometricInterpretation === 'PALETTE COLOR' || attributes.supplemental !== undefined;
   if (isIndexed || attributes.presentationTable !== undefined || bitsStored < 8) return false;
   if (attributes.supplemental ?? attributes.presentationTable) return false;
-  if (samplesPerPixel > 1) return true;
+  // The decoders give no lower resolutions of several components of more than 8 bits.
+  if (samplesPerPixel > 1) return attributes.bitsAllocated === 8;
   const window = requested ?? windows[0];
   // Without any, the window is that of the frame's least and greatest value.
   if (modality.kind !== 'linear' || (window === undefined && voiTables.length === 0)) return false;

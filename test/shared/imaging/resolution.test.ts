@@ -139,6 +139,14 @@ describe('a lower resolution of an HTJ2K frame', () => {
     expect((await decodeFrame(frame, RPCL, attributes, { reduction: 8 })).reduction).toBe(5);
   });
 
+  it('is the full one of colour of more than 8 bits', async () => {
+    const attributes = attributesWith({ rows: 40, columns: 40, bitsStored: 12, samplesPerPixel: 3, photometricInterpretation: 'RGB' }); // biome-ignore format: a table
+    const values = barsOf(attributes);
+    const frame = await codestreamOf(cellsOf(values, attributes), attributes, RPCL);
+    const decoded = await decodeFrame(frame, RPCL, attributes, { reduction: 1 });
+    expect([decoded.reduction, Array.from(decoded.values)]).toEqual([0, Array.from(values)]);
+  });
+
   it('is never made of the beginning of a frame that is to be whole, or of other things than numbers', async () => {
     const attributes = attributesWith({ rows: 96, columns: 128, bitsStored: 12 });
     const made = attributesWith({ ...attributes, bitsStored: 16, highBit: 15 });
@@ -199,6 +207,7 @@ describe('the resolution for a picture', () => {
     ['colours above the gray', { attributes: { ...attributes, supplemental: {} } }],
     ['a Presentation LUT', { attributes: { ...attributes, presentationTable: {} } }],
     ['16 bits', { bitDepth: 16 }],
+    ['colour of more than 8 bits', { attributes: { ...attributes, samplesPerPixel: 3 } }],
     ['a shutter', { shutter: {} }],
     ['an overlay', { overlays: [{}] }],
     ['segments', { segments: {} }],
