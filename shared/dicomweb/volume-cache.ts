@@ -16,7 +16,7 @@ export interface WantedVolume {
 export interface VolumeCache {
   /**
    * Does `work` with the volume, which stays until that has settled. Errors: those of `load`; `too-large` for more than the whole
-   * budget, `unavailable` when too many wait for room; what `signal` is aborted with.
+   * budget, `unavailable` when too many wait for room, or when `signal` is aborted: who asked has left.
    */
   use<T>(wanted: WantedVolume, signal: AbortSignal, work: (volume: Volume) => Promise<T>): Promise<T>;
 }
@@ -100,7 +100,7 @@ export function createVolumeCache(budgetBytes: number): VolumeCache {
       );
     }
     for (;;) {
-      signal.throwIfAborted();
+      if (signal.aborted) throw hasLeft();
       const known = entries.get(wanted.key);
       if (known !== undefined) {
         entries.delete(wanted.key);
@@ -134,12 +134,15 @@ export function createVolumeCache(budgetBytes: number): VolumeCache {
   };
 }
 
-/** What is waited for, or the signal's reason if that comes first. */
+/** An abort's own reason would look like a fault of ours. */
+const hasLeft = (): ArchiveError => new ArchiveError('unavailable', 'The client has left before the volume was there.');
+
+/** What is waited for; error `unavailable` if the client leaves first. */
 async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
+  if (signal.aborted) throw hasLeft();
   let abort: (() => void) | undefined;
   const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(signal.reason);
+    abort = () => reject(hasLeft());
     signal.addEventListener('abort', abort);
   });
   try {

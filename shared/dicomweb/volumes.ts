@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { PackStore } from '../archive/ports.ts';
 import type { DicomJson } from '../dicom/dicom-json-model.ts';
+import { ArchiveError } from '../errors.ts';
 import type { ImageAttributes, Window } from '../imaging/image-attributes.ts';
 import type { Volume } from '../imaging/volume.ts';
 import type { VolumeLook } from '../imaging/volume-look.ts';
@@ -29,7 +30,7 @@ export interface Volumes {
   choose(pictures: readonly StoredInstance[], parameters: VolumeParameters): Promise<VolumeChoice>;
   /** Of the middle slice. */
   metadataOf(choice: VolumeChoice): Promise<DicomJson>;
-  /** An encoded picture of a plane. Errors: those of loading and cutting; the reason of the request's signal when its client has left. */
+  /** An encoded picture of a plane. Errors: those of loading and cutting; `unavailable` when the client has left. */
   picture(
     choice: VolumeChoice,
     context: Context,
@@ -55,12 +56,19 @@ const loadsAtOnce = 2;
 /** Manifests of a long series are parsed by the one thread that answers everybody. */
 const choicesAtOnce = 2;
 const maximumWaiting = 256;
+/** Of pictures that are being made: cells of the cut and what is made of them; small ones are few at a time, so that loading finds its threads. */
+const picturesAtOnceBytes = 128 * 1024 * 1024;
+const leastPictureBytes = 16 * 1024 * 1024;
+const bytesOfPixel = 8;
+/** Each connection of a host may ask for one. */
+const maximumWaitingPictures = 1_024;
 
 export function createVolumes(options: VolumesOptions): Volumes {
   const { packs, pool, cacheBytes } = options;
   const cache = createVolumeCache(cacheBytes);
   const loadTurns = createByteBudget(loadsAtOnce, maximumWaiting);
   const choiceTurns = createByteBudget(choicesAtOnce, maximumWaiting);
+  const pictureBudget = createByteBudget(picturesAtOnceBytes, maximumWaitingPictures);
   /** Used last at the end. */
   const choices = new Map<string, Promise<VolumeChoice>>();
 
@@ -105,7 +113,13 @@ export function createVolumes(options: VolumesOptions): Volumes {
     },
     metadataOf: async (choice) => (await lookOf(options, middleOf(choice))).metadata,
     picture: (choice, context, plane, slab, look) =>
-      use(choice, context, (volume) => pool.picture(volume, plane, slab, look)),
+      use(choice, context, (volume) =>
+        pictureBudget.hold(Math.max(leastPictureBytes, plane.width * plane.height * bytesOfPixel), async () => {
+          if (context.request.signal.aborted)
+            throw new ArchiveError('unavailable', 'The client has left before the picture was made.');
+          return pool.picture(volume, plane, slab, look);
+        }),
+      ),
     async windowOf(choice, context) {
       const { windows, voiTables } = choice.attributes;
       if (windows[0] !== undefined || voiTables.length > 0) return windows[0];
