@@ -16,7 +16,7 @@ import {
   isSegmentation,
   labelColors,
   type Overlap,
-  overlapOf,
+  overlapsOn,
   referencedSeries,
   type Segmentation,
   segmentationOf,
@@ -73,8 +73,8 @@ export function overlayTreatment(loaded: LoadedSegmentation, image: InstanceRef)
       `The segmentation has more than ${maximumFrames} frames; ask for its own frames instead.`,
     );
   }
-  const found = new Map<number, readonly Found[]>();
-  const overlaid = ({ metadata }: OpenImage, frameNumber: number): readonly Found[] => {
+  const found = new Map<number, Promise<readonly Found[]>>();
+  const overlaid = ({ metadata }: OpenImage, frameNumber: number): Promise<readonly Found[]> => {
     const lying =
       found.get(frameNumber) ?? framesOn(loaded, { metadata, sopInstanceUid: image.sopInstanceUid, frameNumber });
     found.set(frameNumber, lying);
@@ -83,7 +83,7 @@ export function overlayTreatment(loaded: LoadedSegmentation, image: InstanceRef)
   return {
     identity: [record.digest],
     frame: async (open, frameNumber) => {
-      const lying = overlaid(open, frameNumber);
+      const lying = await overlaid(open, frameNumber);
       const heldBytes = lying.reduce((sum, one) => sum + loaded.image.frames.heldBytesOf(one.frameNumber), 0);
       if (lying.length > maximumOverlaid || heldBytes > maximumOverlaidBytes) {
         throw new ArchiveError(
@@ -94,7 +94,7 @@ export function overlayTreatment(loaded: LoadedSegmentation, image: InstanceRef)
       return treated(loaded, open, frameNumber, lying, heldBytes);
     },
     warnings: async (open, frameNumber) => {
-      const lying = overlaid(open, frameNumber);
+      const lying = await overlaid(open, frameNumber);
       if (lying.length === 0) return ['No segment of the segmentation lies on this image.'];
       return lying.some(({ overlap }) => overlap.fromImage !== undefined) ? [resampled] : [];
     },
@@ -109,14 +109,22 @@ interface Found {
   readonly overlap: Overlap;
 }
 
-function framesOn({ image, segmentation, segmentNumbers }: LoadedSegmentation, frame: ImageFrame): Found[] {
+/** Of so many frames in between, other requests get their turn. */
+const framesAtOnce = 2_000;
+
+async function framesOn(
+  { image, segmentation, segmentNumbers }: LoadedSegmentation,
+  frame: ImageFrame,
+): Promise<readonly Found[]> {
   const found: Found[] = [];
+  const overlapOn = overlapsOn(image.metadata, frame);
   for (let frameNumber = 1; frameNumber <= Math.min(segmentation.frameCount, image.frames.count); frameNumber++) {
+    if (frameNumber % framesAtOnce === 0) await new Promise((resolve) => setImmediate(resolve));
     if (segmentNumbers !== undefined && segmentation.type !== 'LABELMAP') {
       const number = segmentNumberOf(image.metadata, segmentation, frameNumber);
       if (number === undefined || !segmentNumbers.includes(number)) continue;
     }
-    const overlap = overlapOf(image.metadata, frameNumber, frame);
+    const overlap = overlapOn(frameNumber);
     if (overlap !== undefined) found.push({ frameNumber, overlap });
   }
   return found;
@@ -254,11 +262,11 @@ async function findSource(
     const open = await openImage({ packs: archive.packs, parseMetadata }, found, entry);
     const under = frameNumbers?.[0] ?? 1;
     if (under > open.frames.count) continue;
-    const overlap = overlapOf(image.metadata, frameNumber, {
+    const overlap = overlapsOn(image.metadata, {
       metadata: open.metadata,
       sopInstanceUid,
       frameNumber: under,
-    });
+    })(frameNumber);
     if (overlap !== undefined) return { digest: found.digest, image: open, frameNumber: under, overlap };
   }
   return undefined;

@@ -5,12 +5,12 @@
 import type { DicomJson, JsonElement } from '../dicom/dicom-json-model.ts';
 import { rgbOfLab } from './cie-lab.ts';
 import { cannotRender } from './decoded-frame.ts';
-import { functionalGroups, items, numbers } from './image-attributes.ts';
+import { firstWith, functionalGroups, items, numbers } from './image-attributes.ts';
 import { type LookupTable, type Palette, paletteOf } from './lookup-table.ts';
 import type { Affine } from './presentation-geometry.ts';
 import type { Rgb } from './raster.ts';
 import { type SlicePosition, sliceGeometryOf } from './volume-slice.ts';
-import { cross, dot, subtract } from './volume-vectors.ts';
+import { cross, dot, length, subtract } from './volume-vectors.ts';
 
 const storage = '1.2.840.10008.5.1.4.1.1.66.';
 
@@ -169,7 +169,7 @@ export interface ImageFrame {
   readonly frameNumber: number;
 }
 
-export const isSource = ({ sopInstanceUid, frameNumber }: ImageFrame) => {
+const isSource = ({ sopInstanceUid, frameNumber }: ImageFrame) => {
   return (source: SourceImage): boolean =>
     source.sopInstanceUid === sopInstanceUid && (source.frameNumbers?.includes(frameNumber) ?? true);
 };
@@ -185,14 +185,38 @@ export interface Overlap {
 }
 
 /**
- * How a frame of a segmentation lies on an image: in one plane of one frame of reference by their positions, or, where one of them has
+ * How frames of a segmentation lie on an image: in one plane of one frame of reference by their positions, or, where one of the two has
  * none, pixel on pixel if it was made from that image and has its matrix.
- * @returns undefined when it does not lie on it
+ * @returns undefined of a frame that does not lie on it
  */
-export function overlapOf(segmentation: DicomJson, frameNumber: number, image: ImageFrame): Overlap | undefined {
+export function overlapsOn(segmentation: DicomJson, image: ImageFrame): (frameNumber: number) => Overlap | undefined {
+  const plane = planeOf(image.metadata, image.frameNumber);
+  return (frameNumber) => {
+    // Most frames of most segmentations lie elsewhere, which their position says at once.
+    if (plane !== undefined && isElsewhere(segmentation, frameNumber, plane)) return undefined;
+    return overlapOf(segmentation, frameNumber, image, plane);
+  };
+}
+
+function isElsewhere(segmentation: DicomJson, frameNumber: number, plane: SlicePosition): boolean {
+  if (text(segmentation['00200052']) !== plane.frameOfReferenceUid) return false;
+  const groups = functionalGroups(segmentation, frameNumber);
+  const [x, y, z] = numbers(firstWith(groups, '00209113', ['00200032'])['00200032']);
+  if (x === undefined || y === undefined || z === undefined) return false;
+  const normal = cross(plane.columnDirection, plane.rowDirection);
+  // Half a degree, over as much as a slice is wide.
+  const tiltMm = (1 - PARALLEL ** 2) ** 0.5 * length(subtract([x, y, z], plane.origin));
+  return Math.abs(dot(subtract([x, y, z], plane.origin), normal)) > PLANE_TOLERANCE_MM + tiltMm;
+}
+
+function overlapOf(
+  segmentation: DicomJson,
+  frameNumber: number,
+  image: ImageFrame,
+  other: SlicePosition | undefined,
+): Overlap | undefined {
   const isDerived = sourcesOf(segmentation, frameNumber).some(isSource(image));
   const own = planeOf(segmentation, frameNumber);
-  const other = planeOf(image.metadata, image.frameNumber);
   if (own === undefined || other === undefined || own.frameOfReferenceUid !== other.frameOfReferenceUid) {
     return isDerived && sameMatrix(segmentation, image.metadata) ? { fromImage: undefined } : undefined;
   }
