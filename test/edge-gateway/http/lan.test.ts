@@ -27,7 +27,18 @@ const FRAMES = 300;
 const study = { studyInstanceUid: freshUid(), patientId: 'LAN-1', accessionNumber: 'ACC-LAN' };
 const series = { ...study, seriesInstanceUid: freshUid() };
 const slices = Array.from({ length: 4 }, (_, i) =>
-  makeInstance({ ...series, rows: 48, columns: 64, instanceNumber: i + 1 }),
+  makeInstance({
+    ...series,
+    rows: 48,
+    columns: 64,
+    instanceNumber: i + 1,
+    extra: [
+      { tag: 0x00200032, vr: 'DS', value: `0\\0\\${2 * i}` },
+      { tag: 0x00200037, vr: 'DS', value: '1\\0\\0\\0\\1\\0' },
+      { tag: 0x00200052, vr: 'UI', value: '1.2.3' },
+      { tag: 0x00280030, vr: 'DS', value: '1\\1' },
+    ],
+  }),
 );
 /** A deflated data set has an even length too (PS3.5 §A.5), which depends on what is in it. */
 const deflated = Array.from({ length: 32 }, (_, i) =>
@@ -107,6 +118,7 @@ describe('the LAN side of a gateway without a cloud', () => {
       pixels: sha256(await bodyOf(`${pathOf(slices[0]!.ref)}/bulkdata/7FE00010`, 'application/octet-stream')),
       picture: sha256(await bodyOf(`${pathOf(slices[1]!.ref)}/rendered`, 'image/png')),
       thumbnail: sha256(await bodyOf(`${pathOf(study)}/thumbnail`, 'image/jpeg')),
+      plane: sha256(await bodyOf(`${pathOf(series)}/renderedMPR?orientation=coronal`, 'image/png')),
     };
   }
   let open: Record<string, unknown>;

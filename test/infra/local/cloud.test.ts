@@ -104,6 +104,15 @@ describe('the local cloud', () => {
     }
   });
 
+  it('has the planes of volumes under each spelling of the standard', async () => {
+    for (const name of ['renderedmpr', 'renderedMPR', 'rendered3d', 'rendered3D']) {
+      for (const path of ['', '/series/1.3', '/series/1.3/instances/1.4']) {
+        const url = `/dicomweb/studies/1.2${path}/${name}`;
+        expect([url, await statusOf(url, 'localhost')]).toEqual([url, 404]);
+      }
+    }
+  });
+
   it('takes instances, which can be found and had at once', async () => {
     const made = makeInstance();
     const url = `${cloud.url}/dicomweb/studies/${made.ref.studyInstanceUid}`;
