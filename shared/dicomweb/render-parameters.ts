@@ -181,10 +181,17 @@ interface FrameSize {
   readonly columns: number;
 }
 
-/** The viewport for a frame of this size. Error `bad-request` for a source that is no part of it. */
-export function viewportFor(viewport: RequestedViewport, frame: FrameSize): Viewport {
+/**
+ * The viewport for a frame of this size.
+ * @param pixelAspect height of its pixels divided by their width
+ * Error `bad-request` for a source that is no part of it.
+ */
+export function viewportFor(viewport: RequestedViewport, frame: FrameSize, pixelAspect = 1): Viewport {
   const source = sourceOf(viewport, frame);
-  const region = { width: Math.abs(source?.width ?? frame.columns), height: Math.abs(source?.height ?? frame.rows) };
+  const region = {
+    width: Math.abs(source?.width ?? frame.columns),
+    height: Math.abs(source?.height ?? frame.rows) * pixelAspect,
+  };
   const { width, height } = viewport;
   const along = (other: number | undefined, own: number, across: number): number =>
     other === undefined ? own : Math.max(1, Math.min(maximumViewport, Math.ceil((other * own) / across)));
@@ -192,6 +199,7 @@ export function viewportFor(viewport: RequestedViewport, frame: FrameSize): View
     width: width ?? along(height, region.width, region.height),
     height: height ?? along(width, region.height, region.width),
     ...(source && { source }),
+    ...(pixelAspect !== 1 && { pixelAspect }),
   };
 }
 

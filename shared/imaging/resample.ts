@@ -25,6 +25,8 @@ export interface Viewport {
   readonly height: number;
   /** The region of the frame to show, in pixels; a negative width or height mirrors. Default: the whole frame. */
   readonly source?: { readonly x: number; readonly y: number; readonly width: number; readonly height: number };
+  /** Height of the frame's pixels divided by their width; those of the picture are square. Default: 1. */
+  readonly pixelAspect?: number;
 }
 
 const MAX_VIEWPORT_PIXELS = 64 * 1024 * 1024;
@@ -78,9 +80,9 @@ function isPartOf({ x, y, ...source }: NonNullable<Viewport['source']>, frame: S
 }
 
 /** As large as fits into the viewport at the aspect ratio of what is shown, to a whole pixel. */
-export function targetSize(source: Size, viewport: Size): Size {
+export function targetSize(source: Size, viewport: Viewport): Size {
   const width = Math.abs(source.width);
-  const height = Math.abs(source.height);
+  const height = Math.abs(source.height) * (viewport.pixelAspect ?? 1);
   const scale = Math.min(viewport.width / width, viewport.height / height);
   return {
     width: Math.max(1, Math.min(viewport.width, Math.round(width * scale))),

@@ -30,6 +30,11 @@ const perFrame = makeInstance({
   extra: [{ tag: 0x52009230, vr: 'SQ', value: [group('128', '256'), group('60', '1')] }],
 });
 const rescaled = gray([ds(0x00281052, '-1000'), ds(0x00281053, '2')]);
+const tall = gray([...identity, ds(0x00280030, '2\\1')]);
+const shared = gray([
+  ...identity,
+  { tag: 0x52009229, vr: 'SQ', value: [[{ tag: 0x00289110, vr: 'SQ', value: [[ds(0x00280030, '1\\2')]] }]] },
+]);
 const inverted = gray(identity, { photometricInterpretation: 'MONOCHROME1' });
 const colour = makeInstance({
   rows: 2,
@@ -55,7 +60,7 @@ const ideographic = named('=山田^太郎');
 let fixture: ArchiveFixture;
 let service: Service;
 beforeAll(async () => {
-  const all = [plain, two, none, perFrame, rescaled, inverted, colour, latin, romanised, ideographic];
+  const all = [plain, two, none, tall, shared, perFrame, rescaled, inverted, colour, latin, romanised, ideographic];
   fixture = await makeArchive(all.map(({ file }) => file));
   service = serviceOver(fixture);
 });
@@ -202,6 +207,22 @@ describe('quality and iccprofile', () => {
     expect((await get(colour, '?iccprofile=srgb', 'image/gif')).headers.get('warning')).toContain(
       'not supported for GIF',
     );
+  });
+});
+
+describe('pixels that are not square', () => {
+  it('are what a viewport is filled with so that what is round is round; without one, pixels are as they are', async () => {
+    const sizeOf = async (path: string, query: string) => {
+      const { width, height } = await seen(await bytesOf(await ask(service, `${path}${query}`)));
+      return [width, height];
+    };
+    const frame = `${pathOf(tall)}/frames/1/rendered`;
+    expect(await sizeOf(frame, '')).toEqual([6, 4]);
+    expect(await sizeOf(frame, '?viewport=120,120')).toEqual([90, 120]);
+    expect(await sizeOf(frame, '?viewport=60,')).toEqual([60, 80]);
+    expect(await sizeOf(frame, '?viewport=,80,0,0,3,4')).toEqual([30, 80]);
+    expect(await sizeOf(`${pathOf(tall)}/thumbnail`, '')).toEqual([150, 200]);
+    expect(await sizeOf(`${pathOf(shared)}/thumbnail`, '')).toEqual([200, 67]);
   });
 });
 
