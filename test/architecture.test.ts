@@ -106,7 +106,7 @@ describe('who may import whom', () => {
 
 describe('which library may appear where', () => {
   const homes: readonly [RegExp, readonly string[]][] = [
-    [/^@aws-sdk\//, ['functions/aws']],
+    [/^@(aws-sdk|smithy)\//, ['functions/aws']],
     [/^@middy\//, ['functions/lambda.ts']],
     [/^(aws-cdk-lib|constructs)(\/|$)/, ['infra/cloud']],
     [/^esbuild$/, ['infra/bundle.ts']],
@@ -115,7 +115,7 @@ describe('which library may appear where', () => {
     [/^dcmjs-codecs$/, ['shared/imaging']],
     [/^dcmjs-dimse$/, ['edge-gateway/dimse']],
     [/^double-metaphone$/, ['shared/dicom/fuzzy-name.ts']],
-    [/^(vitest|fast-check|playwright-core|dicom-parser)(\/|$)/, []],
+    [/^(vitest|fast-check|playwright-core|dicom-parser|dynalite|fauxqs)(\/|$)/, []],
   ];
 
   it('holds for every import outside test', () => {

@@ -45,6 +45,12 @@ const misconfigured: ReadonlySet<string> = new Set([
 const connection =
   /^(ECONNRESET|ECONNREFUSED|ECONNABORTED|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|UND_ERR_.*)$/;
 
+/** This clock is wrong: the SDK has learnt by how much from the answer, and signs the next request by the other one. */
+const isSkewed = (name: string, message: string): boolean =>
+  name === 'RequestTimeTooSkewed' ||
+  name === 'RequestExpired' ||
+  (name === 'InvalidSignatureException' && /expired|not yet current/i.test(message));
+
 /** @param what of the archive is spoken of, as the sentences have it */
 export function faultOf(error: unknown, what: string): Fault {
   if (!(error instanceof Error)) return { kind: 'failed', error };
@@ -55,7 +61,7 @@ export function faultOf(error: unknown, what: string): Fault {
     $response?: unknown;
   };
   if (name === 'ConditionalCheckFailedException') return { kind: 'refused' };
-  if (throttles.has(name)) return { kind: 'throttled' };
+  if (throttles.has(name) || isSkewed(name, message)) return { kind: 'throttled' };
   const status = $metadata?.httpStatusCode;
   if (status !== undefined && status >= 500) return { kind: 'unsure' };
   if (name === 'TimeoutError' || (typeof code === 'string' && connection.test(code))) return { kind: 'unsure' };

@@ -118,7 +118,7 @@ const nameOf = ([Alphabetic = '', Ideographic = '', Phonetic = '']: readonly str
   Phonetic,
 });
 
-const anyInstance: fc.Arbitrary<InstanceRecord> = fc
+export const anyInstance: fc.Arbitrary<InstanceRecord> = fc
   .record({
     study: fc.integer({ min: 1, max: 40 }),
     series: fc.integer({ min: 1, max: 3 }),
@@ -213,7 +213,7 @@ const instanceKey: fc.Arbitrary<Asked> = fc.oneof(
     .map(([study, series]): Asked => [0x00080018, 'UI', instanceUid(study, series, 1)]),
 );
 
-const anyQuery = fc
+export const anyQuery = fc
   .record({
     level: fc.constantFrom<Level>('study', 'series', 'instance'),
     study: fc.uniqueArray(studyKey, { maxLength: 3, selector: ([tag]) => String(tag) }),
