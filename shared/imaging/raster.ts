@@ -31,6 +31,7 @@ export function createMask(width: number, height: number): Mask {
 export function strokeLine(mask: Mask, from: Point, to: Point, width: number): void {
   const radius = width / 2;
   const reach = radius + 1;
+  const farSquared = (radius + 0.5) ** 2;
   const clipped = clipLine(from, to, -reach, -reach, mask.width + reach, mask.height + reach);
   if (clipped === undefined) return;
   const [x1, y1, x2, y2] = clipped;
@@ -51,8 +52,10 @@ export function strokeLine(mask: Mask, from: Point, to: Point, width: number): v
       const px = x + 0.5 - x1;
       const py = y + 0.5 - y1;
       const along = lengthSquared === 0 ? 0 : Math.max(0, Math.min(1, (px * dx + py * dy) / lengthSquared));
-      const distance = Math.hypot(px - along * dx, py - along * dy);
-      cover(mask, x, y, radius + 0.5 - distance);
+      const across = px - along * dx;
+      const down = py - along * dy;
+      const squared = across * across + down * down;
+      if (squared < farSquared) cover(mask, x, y, radius + 0.5 - Math.sqrt(squared));
     }
   }
 }

@@ -63,14 +63,28 @@ function blendOne(
   pixels: Uint8Array,
   values: PixelValues,
   positions: Int32Array | undefined,
-  color: Rgb,
+  [red, green, blue]: Rgb,
   perValue: number,
 ): void {
   const count = pixels.length / 3;
-  for (let i = 0; i < count; i++) {
+  // What a pixel becomes under the value 1, which is the only one of a binary segmentation.
+  const [reds, greens, blues] = [red, green, blue].map((over) =>
+    Uint8Array.from({ length: 256 }, (_, under) => mixed(under, over, Math.min(1, perValue))),
+  ) as [Uint8Array, Uint8Array, Uint8Array];
+  for (let i = 0, to = 0; i < count; i++, to += 3) {
     const at = positions === undefined ? i : positions[i]!;
     const value = at < 0 ? 0 : values[at]!;
-    if (value > 0) mix(pixels, 3 * i, color, Math.min(1, value * perValue));
+    if (value <= 0) continue;
+    if (value === 1) {
+      pixels[to] = reds[pixels[to]!]!;
+      pixels[to + 1] = greens[pixels[to + 1]!]!;
+      pixels[to + 2] = blues[pixels[to + 2]!]!;
+      continue;
+    }
+    const part = Math.min(1, value * perValue);
+    pixels[to] = mixed(pixels[to]!, red, part);
+    pixels[to + 1] = mixed(pixels[to + 1]!, green, part);
+    pixels[to + 2] = mixed(pixels[to + 2]!, blue, part);
   }
 }
 
@@ -82,13 +96,22 @@ function blendLabels(
   opacity: number,
 ): void {
   const count = pixels.length / 3;
-  for (let i = 0; i < count; i++) {
+  let label = Number.NaN;
+  let color: Rgb | undefined;
+  for (let i = 0, to = 0; i < count; i++, to += 3) {
     const at = positions === undefined ? i : positions[i]!;
-    const color = at < 0 ? undefined : colors.get(values[at]!);
-    if (color !== undefined) mix(pixels, 3 * i, color, opacity);
+    const value = at < 0 ? Number.NaN : values[at]!;
+    // Labels lie next to their like.
+    if (value !== label) {
+      label = value;
+      color = colors.get(value);
+    }
+    if (color === undefined) continue;
+    pixels[to] = mixed(pixels[to]!, color[0], opacity);
+    pixels[to + 1] = mixed(pixels[to + 1]!, color[1], opacity);
+    pixels[to + 2] = mixed(pixels[to + 2]!, color[2], opacity);
   }
 }
 
-function mix(pixels: Uint8Array, at: number, color: Rgb, part: number): void {
-  for (let c = 0; c < 3; c++) pixels[at + c] = Math.round(pixels[at + c]! + (color[c]! - pixels[at + c]!) * part);
-}
+/** Rounded: both are 0 to 255. */
+const mixed = (under: number, over: number, part: number): number => (under + (over - under) * part + 0.5) | 0;
