@@ -83,7 +83,9 @@ function overlayOf(
   };
   if (data === undefined) {
     const bitPosition = value('0102');
-    if (bitPosition === undefined || !isUnusedBit(metadata, bitPosition)) return 'damaged';
+    // A bit of each cell: its plane has the size of the image.
+    const isWhole = numbers(metadata['00280010'])[0] === rows && numbers(metadata['00280011'])[0] === columns;
+    if (bitPosition === undefined || !isWhole || !isUnusedBit(metadata, bitPosition)) return 'damaged';
     return { ...plane, source: { kind: 'embedded', bitPosition } };
   }
   const stated = value('0015');

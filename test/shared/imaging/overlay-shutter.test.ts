@@ -152,6 +152,7 @@ describe('overlay planes (PS3.3 C.9.2)', () => {
       overlay('6000', 3, 3, packed(cross), { '60000010': ['US'] }),
       overlay('6000', 3, 3, undefined, { '60000100': ['US', 16], '60000102': ['US', 5] }),
       overlay('6000', 3, 3, undefined, { '60000100': ['US', 16], '60000102': ['US', 40] }),
+      overlay('6000', 3, 60000, undefined, { '60000100': ['US', 16], '60000102': ['US', 15] }),
       overlay('6000', 3, 3, undefined),
     ]) {
       const { picture, warnings } = await render({ ...image(3, 3), ...bad, ...overlay('6004', 3, 3, packed(cross)) });

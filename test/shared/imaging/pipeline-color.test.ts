@@ -4,6 +4,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { DicomJson } from '#shared/dicom/dicom-json-model.ts';
+import { paletteOf } from '#shared/imaging/lookup-table.ts';
+import { sampleFiles } from '#test/support/samples.ts';
 import { expanded, grayOf, rgbOfYbrFull, rgbOfYbrPartial, type Segment, segmentUnits } from './arbiter.ts';
 import { jsonOf, noise } from './image-fixture.ts';
 import {
@@ -18,6 +20,7 @@ import {
   row,
   wordsOf,
 } from './pipeline-fixture.ts';
+import { openSample } from './sample-frames.ts';
 
 const color = (columns: number, photometric: string, planar = 0, elements: Elements = {}): DicomJson =>
   row(columns, {
@@ -86,6 +89,8 @@ const channelOf = (most: number): fc.Arbitrary<Channel> =>
       return { segments, entries: expanded(segments) };
     });
 
+const wellKnown = sampleFiles('modalities', 'color-palette');
+
 describe('palettes (PS3.3 C.7.6.3.1.5, C.7.9.2), by the arbiter', () => {
   const indices = Uint8Array.from({ length: 256 }, (_, i) => i);
   const palette = (elements: Elements): Elements => ({
@@ -125,6 +130,18 @@ describe('palettes (PS3.3 C.7.6.3.1.5, C.7.9.2), by the arbiter', () => {
         { numRuns: 30 },
       );
     }
+  });
+
+  it.skipIf(wellKnown.length === 0)('of the standard’s own segmented palettes are their 256 colours', async () => {
+    const colors = async (name: string) => {
+      const { metadata } = await openSample(wellKnown.find((file) => file.endsWith(name))!);
+      const { red, green, blue } = paletteOf(metadata, false, undefined);
+      return [0, 128, 255].map((index) => [red, green, blue].map(({ entries }) => entries[index]));
+    };
+    // Linear segments from one colour to another, the first entry being discrete.
+    expect(await colors('spring.dcm')).toEqual([[255, 0, 255], [255, 128, 127], [255, 255, 0]]); // biome-ignore format: three colours
+    expect(await colors('summer.dcm')).toEqual([[0, 255, 0], [0, 191, 2], [0, 128, 254]]); // biome-ignore format: three colours
+    expect(await colors('winter.dcm')).toEqual([[0, 0, 255], [1, 128, 191], [127, 255, 128]]); // biome-ignore format: three colours
   });
 
   it('8-bit entries: packed, in words, and in words that claim 16 bits', async () => {
