@@ -9,6 +9,10 @@ type Turbo = typeof import('@julusian/jpeg-turbo');
 /** It counts the room for the result in 32 bits; three times less than this fits, whatever the subsampling. */
 const MAX_PIXELS = 256 * 1024 * 1024;
 
+/** Of pictures up to 2 million gray pixels. */
+const KEPT_ROOM_BYTES = 4 * 1024 * 1024;
+
+let keptRoom = Buffer.alloc(0);
 let loading: Promise<Turbo | undefined> | undefined;
 
 /** A module of CommonJS whose names are put together as it runs: they are found on its default export. */
@@ -38,8 +42,15 @@ export async function encodeTurboJpeg(picture: Picture, quality: number): Promis
     format: channels === 1 ? turbo.FORMAT_GRAY : turbo.FORMAT_RGB,
     subsampling: channels === 1 ? turbo.SAMP_GRAY : turbo.SAMP_444,
   };
-  // Not filled with zeros: of the room for the worst case a hundredth is used, and of the rest there is no memory.
-  const room = Buffer.allocUnsafeSlow(turbo.bufferSize(options));
   const bytes = Buffer.from(pixels.buffer, pixels.byteOffset, pixels.byteLength);
-  return new Uint8Array(turbo.compressSync(bytes, room, options));
+  // Copied out of the room before anything else can run.
+  return new Uint8Array(turbo.compressSync(bytes, roomOf(turbo.bufferSize(options)), options));
+}
+
+/** For the worst case, of which little is used: not filled with zeros, and of small pictures always the same. */
+function roomOf(lengthBytes: number): Buffer {
+  if (lengthBytes <= keptRoom.length) return keptRoom;
+  const room = Buffer.allocUnsafeSlow(lengthBytes);
+  if (lengthBytes <= KEPT_ROOM_BYTES) keptRoom = room;
+  return room;
 }
