@@ -241,7 +241,8 @@ async function decodeJ2kFrame(
   if (header.precision > 16) throw cannotRender(`JPEG 2000 with ${header.precision} bits cannot be rendered`);
   const reduction = reductionOf(codestream, header, attributes, wanted);
   // OpenJPH's package mixes up several components of more than 8 bits, and says nothing. OpenJPEG reads HTJ2K too.
-  const decoder = header.precision > 8 && header.samplesPerPixel > 1 ? 'openjpeg' : codec;
+  const decoder =
+    header.samplesPerPixel > 1 && (header.precision > 8 || header.sampling !== '444') ? 'openjpeg' : codec;
   const biased = header.signed && header.precision <= 8;
   const { samples } = await decodeWithWasm(
     decoder,

@@ -6,6 +6,7 @@
 import { cannotRender } from './decoded-frame.ts';
 import { reduced } from './j2k-codestream.ts';
 import { jpegXlDecoder } from './jpeg-xl-package.ts';
+import { keepHeap } from './wasm-memory.ts';
 
 interface FrameInfo {
   readonly width: number;
@@ -46,8 +47,6 @@ interface Loaded {
 }
 
 export type WasmCodec = 'charls' | 'libjpeg-turbo' | 'libjxl' | 'openjpeg' | 'openjph';
-
-const HEAP_TO_KEEP_BYTES = 256 * 1024 * 1024;
 
 /** A new object each time: the factory makes it the module. */
 const quiet = () => ({ print: () => {}, printErr: () => {} });
@@ -149,7 +148,7 @@ export async function decodeWithWasm(
     } catch {
       // An aborted instance cannot free anything; it is dropped as a whole.
     }
-    if (module.HEAPU8.length > HEAP_TO_KEEP_BYTES) instances.delete(codec);
+    keepHeap(loaders[codec], module.HEAPU8.length, () => instances.delete(codec));
   }
 }
 

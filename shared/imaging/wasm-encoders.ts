@@ -6,6 +6,7 @@
  */
 import { ArchiveError } from '../errors.ts';
 import { jpegXlEncoder } from './jpeg-xl-package.ts';
+import { keepHeap } from './wasm-memory.ts';
 
 export type WasmEncoder = 'charls' | 'libjxl' | 'openjpeg' | 'openjph';
 
@@ -47,7 +48,6 @@ type Package = {
   default(options: Readonly<Record<string, () => void>>): Promise<Module>;
 };
 
-const HEAP_TO_KEEP_BYTES = 256 * 1024 * 1024;
 /** CharLS: all samples of a pixel together. */
 const INTERLEAVED_BY_SAMPLE = 2;
 const RESOLUTION_POSITION_COMPONENT_LAYER = 2;
@@ -153,6 +153,6 @@ export async function encodeWithWasm(codec: WasmEncoder, samples: Samples): Prom
     } catch {
       // An aborted instance cannot free anything; it is dropped as a whole.
     }
-    if ((module?.HEAPU8.length ?? 0) > HEAP_TO_KEEP_BYTES) instances.delete(codec);
+    keepHeap(loaders[codec], module?.HEAPU8.length ?? 0, () => instances.delete(codec));
   }
 }

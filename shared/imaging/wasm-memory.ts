@@ -1,5 +1,5 @@
 /**
- * How far WebAssembly may grow in a thread. Codecs allocate what codestreams ask for, each up to a limit of its own of 2 GiB, which no
+ * How far WebAssembly may grow in a thread, and how much of it is kept between frames. Codecs allocate what codestreams ask for, each up to a limit of its own of 2 GiB, which no
  * machine has to give away to a hostile frame. All of them grow through one function of JavaScript, where they are stopped.
  */
 
@@ -40,4 +40,22 @@ const CODEC_BYTES = 64 * 1024 * 1024;
  */
 export function limitCodecMemory(frameBytes: number, neededBytes: number, memoryBytes: number): void {
   limitWasmMemory(Math.min(memoryBytes, CODEC_BYTES + 2 * frameBytes + 2 * neededBytes));
+}
+
+const SMALL_BYTES = 64 * 1024 * 1024;
+const LARGEST_BYTES = 256 * 1024 * 1024;
+let large: { readonly codec: object; readonly drop: () => void } | undefined;
+
+/**
+ * After a frame: memory that has grown never shrinks, so that of all codecs of a thread one may keep what a large frame has left, the one
+ * used last; its next frame is likely to be as large.
+ * @param codec who it is, the same object each time
+ * @param drop lets the instance go; the next frame has a new one
+ */
+export function keepHeap(codec: object, heapBytes: number, drop: () => void): void {
+  if (heapBytes > LARGEST_BYTES) drop();
+  else if (heapBytes > SMALL_BYTES) {
+    if (large !== undefined && large.codec !== codec) large.drop();
+    large = { codec, drop };
+  }
 }
