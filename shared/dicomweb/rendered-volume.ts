@@ -78,6 +78,7 @@ export async function retrieveRenderedVolume(
   for (const text of [...parameters.warnings, ...choice.warnings]) addWarning(headers, context.baseUrl, text);
   if (jsonType !== undefined) {
     headers.set('content-type', jsonType);
+    if (context.request.method === 'HEAD') return new Response(null, { headers });
     const window = parameters.picture.window ?? (await options.volumes.windowOf(choice, context));
     return new Response(JSON.stringify(responseModule(view.described, window)), { headers });
   }

@@ -29,6 +29,8 @@ const otherOrientation = 0.087;
 /** So many localizers may lie among slices without a word of the client's; and more only if they are a small part. */
 const fewLocalizers = 3;
 const smallPart = 0.1;
+/** A radial acquisition has some dozens; each frame is compared with all of them. */
+const mostOrientations = 100;
 /** Of UIDs to choose from, named in a sentence. */
 const mostNamed = 8;
 
@@ -131,16 +133,21 @@ function volumeOf(frames: readonly VolumeFrame[], named: Named): ChosenVolume {
   if (placed.length === 0) throw unplaced[0]?.failure ?? nothing();
   const isNamed = ({ instance, frameNumber }: VolumeFrame): boolean =>
     named.instanceUids.has(instance.sopInstanceUid) || named.frameNumbers.has(frameNumber);
+  /** What is named stands for the one set that it lies in; a multi-frame instance may lie in several. */
+  const namedOne = <T>(sets: readonly T[], framesOf: (set: T) => readonly VolumeFrame[]): T | undefined => {
+    const holding = sets.filter((set) => framesOf(set).some(isNamed));
+    return holding.length === 1 ? holding[0] : undefined;
+  };
   const stacks = byOrientation(placed);
-  const stack = stacks.find((one) => one.some(isNamed)) ?? stacks[0]!;
+  const namedStack = namedOne(stacks, (one) => one);
+  const stack = namedStack ?? stacks[0]!;
   const aside = frames.length - stack.length;
-  if (!stack.some(isNamed) && aside > fewLocalizers && aside > smallPart * stack.length)
-    throw severalOrientations(stacks, unplaced);
-  if (aside > 0 && 2 * aside > stack.length && !stack.some(isNamed)) throw severalOrientations(stacks, unplaced);
+  const isFew = (aside <= fewLocalizers || aside <= smallPart * stack.length) && 2 * aside <= stack.length;
+  if (namedStack === undefined && !isFew) throw severalOrientations(stacks, unplaced);
 
   const groups = groupSlices(stack.map(({ position }) => position));
   const membersOf = (group: (typeof groups)[number]): Placed[] => group.members.map((index) => stack[index]!);
-  const chosen = groups.length === 1 ? groups[0]! : groups.find((group) => membersOf(group).some(isNamed));
+  const chosen = groups.length === 1 ? groups[0]! : namedOne(groups, membersOf);
   if (chosen === undefined)
     throw severalPhases(groups.map((group) => ({ traits: group.traits, frames: membersOf(group) })));
   const members = membersOf(chosen);
@@ -172,18 +179,26 @@ function byOrientation(frames: readonly Placed[]): Placed[][] {
       ];
       return apart.every((difference) => length(difference) <= otherOrientation);
     });
-    if (stack === undefined) stacks.push([frame]);
-    else stack.push(frame);
+    if (stack !== undefined) stack.push(frame);
+    else if (stacks.push([frame]) > mostOrientations) throw severalOrientations(stacks, []);
   }
   return stacks.toSorted((a, b) => b.length - a.length);
 }
 
+/** By which the sets that these frames are the first of can be named; undefined where they cannot. */
+function namesOf(firsts: readonly VolumeFrame[]): string | undefined {
+  const uids = [...new Set(firsts.map(({ instance }) => instance.sopInstanceUid))];
+  if (uids.length === firsts.length) return list(uids);
+  return uids.length === 1 ? list(firsts.map(({ frameNumber }) => `${frameNumber}`)) : undefined;
+}
+
 function severalOrientations(stacks: readonly (readonly Placed[])[], unplaced: readonly VolumeFrame[]): ArchiveError {
-  const representatives = stacks.map(([first]) => first!.instance.sopInstanceUid);
   const nowhere = unplaced.length === 0 ? '' : `, and ${unplaced.length} say no place in space`;
+  const names = namesOf(stacks.map(([first]) => first!));
+  const count = stacks.length === 1 ? 'one orientation' : `${stacks.length} orientations`;
   return new ArchiveError(
     'bad-request',
-    `The frames have ${stacks.length === 1 ? 'one orientation' : `${stacks.length} orientations`}${nowhere}; name an instance of the stack that is wanted by volumeinputreference: ${list([...new Set(representatives)])}.`,
+    `The frames have ${count}${nowhere}; name an instance, or a frame, of the stack that is wanted by volumeinputreference${names === undefined ? '' : `: ${names}`}.`,
     { orientations: stacks.length },
   );
 }
@@ -192,12 +207,11 @@ function severalPhases(
   groups: readonly { readonly traits: Readonly<Record<string, string>>; readonly frames: readonly Placed[] }[],
 ): ArchiveError {
   const keywords = Object.keys(groups[0]?.traits ?? {});
-  const instances = [...new Set(groups.map(({ frames }) => frames[0]!.instance.sopInstanceUid))];
-  const byInstance =
-    instances.length === groups.length ? `, or an instance of it by volumeinputreference: ${list(instances)}` : '';
+  const names = namesOf(groups.map(({ frames }) => frames[0]!));
+  const byName = names === undefined ? '' : `, or an instance or a frame of it by volumeinputreference: ${names}`;
   return new ArchiveError(
     'bad-request',
-    `There are several frames at one position, ${groups.length} sets that differ in ${keywords.join(', ')}; say which by such an attribute as a parameter, such as ${keywords[0] ?? 'AcquisitionNumber'}=…${byInstance}.`,
+    `There are several frames at one position, ${groups.length} sets that differ in ${keywords.join(', ')}; say which by such an attribute as a parameter, such as ${keywords[0] ?? 'AcquisitionNumber'}=…${byName}.`,
     { sets: groups.length, attributes: keywords },
   );
 }

@@ -99,7 +99,7 @@ export function createVolumes(options: VolumesOptions): Volumes {
     async choose(pictures, parameters) {
       const { inputs, matches } = parameters;
       const named = JSON.stringify([inputs, matches.map(({ path, text }) => [path, text])]);
-      const id = digestOf([named, ...identityOf(pictures)]);
+      const id = digestOf([pictures[0]?.tenant ?? '', named, ...identityOf(pictures)]);
       const known = choices.get(id);
       const choosing = known ?? choiceTurns.hold(1, () => make(pictures, parameters));
       choices.delete(id);

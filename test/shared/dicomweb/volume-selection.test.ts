@@ -107,6 +107,20 @@ describe('a series', () => {
     expect((await lookAtOf(await ask(`volumeinputreference=${across[3]!.ref.sopInstanceUid}`)))[1]).toBe(7);
   });
 
+  it('of a hundred orientations and more is refused before all are compared with all', async () => {
+    const ref = { studyInstanceUid: freshUid(), seriesInstanceUid: freshUid() };
+    const turned = Array.from({ length: 130 }, (_, i) => {
+      const [a, b] = [((i % 13) * Math.PI) / 13, (Math.floor(i / 13) * Math.PI) / 10];
+      const row = [Math.cos(a), Math.sin(a), 0];
+      const column = [-Math.sin(a) * Math.cos(b), Math.cos(a) * Math.cos(b), Math.sin(b)];
+      return makeInstance({
+        ...ref,
+        extra: geometry([0, 0, 0], [...row, ...column].map((c) => c.toFixed(6)).join('\\')),
+      });
+    });
+    expect((await problemOf(await (await asked(turned))())).detail).toMatch(/101 orientations.* and 93 more/);
+  });
+
   it('that is no lattice is refused with its reason', async () => {
     const own = slices();
     const problem = await problemOf(await (await asked(own.filter((_, i) => i !== 9)))());
@@ -209,7 +223,11 @@ describe('an enhanced multi-frame instance', () => {
   it('of several phases is one of them by a frame of it, or by an attribute of its functional groups', async () => {
     const instance = phases();
     const ask = await asked([instance], 'instance');
-    expect((await problemOf(await ask())).detail).toMatch(/differ in TemporalPositionIndex/);
+    // By itself it names all of them, which is none.
+    for (const query of ['', `volumeinputreference=${instance.ref.sopInstanceUid}`])
+      expect((await problemOf(await ask(query))).detail).toMatch(
+        /differ in TemporalPositionIndex.* volumeinputreference: 1, 4/,
+      );
     for (const query of [
       'volumeinputreference=5',
       'TemporalPositionIndex=2',
