@@ -48,7 +48,9 @@ export async function loadState(
     );
   }
   const entry = await manifests.entryOf(record);
-  return { record, kind, state: await inLine(archive.packs, record, entry, parseMetadata(entry)) };
+  const metadata = parseMetadata(entry);
+  const isInLine = !entry.metadata.includes('"BulkDataURI"');
+  return { record, kind, state: isInLine ? metadata : await inLine(archive.packs, record, entry, metadata) };
 }
 
 /** Copied as far as it changes: parsed metadata are shared. */

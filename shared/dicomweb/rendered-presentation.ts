@@ -2,6 +2,7 @@
  * A presentation state rendered (PS3.18 §10.4.1.1.3): the images that it is about as it shows them, one as a picture, several as parts of one
  * answer in its order. Images that are not here are counted in a Warning; if none is, that is an error.
  */
+import type { InstanceRecord } from '../archive/records.ts';
 import { ArchiveError, isArchiveError } from '../errors.ts';
 import type { RenderedMediaType } from '../imaging/encode.ts';
 import { type PresentedImage, presentedImages } from '../imaging/presentation-state.ts';
@@ -19,6 +20,8 @@ import { eitherForm, maximumPictures, pictureTypesFor, tooMany, type WantedRende
 import { contentOf } from './renditions.ts';
 import { addWarning } from './search.ts';
 import { type StoredInstance, storedInstance } from './stored-instances.ts';
+
+const lookedUpAtOnce = 8;
 
 interface Shown {
   readonly instance: StoredInstance;
@@ -113,9 +116,18 @@ async function imagesHere(
 ): Promise<{ shown: Shown[]; missing: number }> {
   const shown: Shown[] = [];
   let missing = 0;
+  const records = new Map<PresentedImage, InstanceRecord | undefined>();
+  const waiting = images.values();
+  const look = async (): Promise<void> => {
+    for (const image of waiting) {
+      const { seriesInstanceUid, sopInstanceUid } = image;
+      const ref = { studyInstanceUid, seriesInstanceUid, sopInstanceUid };
+      records.set(image, await archive.index.getInstance(tenant, ref));
+    }
+  };
+  await Promise.all(Array.from({ length: lookedUpAtOnce }, look));
   for (const image of images) {
-    const { seriesInstanceUid, sopInstanceUid } = image;
-    const record = await archive.index.getInstance(tenant, { studyInstanceUid, seriesInstanceUid, sopInstanceUid });
+    const record = records.get(image);
     const instance = record && storedInstance(record, undefined);
     const frames = instance === undefined ? [] : framesOf(image, instance);
     if (instance === undefined || frames.length === 0 || contentOf(instance) !== 'picture') missing += 1;

@@ -127,6 +127,8 @@ const PRESENTATION = ['20500010', '20500020'];
 const SHUTTER = /^0018(16[0-9A-F]{2})$/;
 const OVERLAY = /^60[01][02468ACE]/;
 const FUNCTIONAL_GROUPS = ['52009229', '52009230'];
+/** Pixel Intensity Relationship and Pixel Presentation: whether an image's own Modality LUT and palette are meant to be used. */
+const OWN_USE = ['00281040', '00089205'];
 
 /**
  * The image's metadata with the state's transformations in place of its own: what reads an image's then reads the state's. A gray
@@ -150,7 +152,7 @@ export function presentedMetadata({ state, kind, image, ...frame }: PresentedFra
 }
 
 const isOfGray = (tag: string): boolean =>
-  MODALITY.includes(tag) || VOI.includes(tag) || PRESENTATION.includes(tag) || FUNCTIONAL_GROUPS.includes(tag);
+  [MODALITY, VOI, PRESENTATION, FUNCTIONAL_GROUPS, OWN_USE].some((tags) => tags.includes(tag));
 
 const pick = (from: DicomJson, tags: readonly string[]): [string, JsonElement][] =>
   tags.flatMap((tag): [string, JsonElement][] => (from[tag] === undefined ? [] : [[tag, from[tag]]]));

@@ -49,11 +49,13 @@ const stateOf = (
     modality: 'PR',
     pixels: 'none',
     extra: [
-      el(0x00081115, 'SQ', [[el(0x00081140, 'SQ', images), el(0x0020000e, 'UI', imageSeries)]]),
-      el(0x00283110, 'SQ', [
-        [el(0x00281050, 'DS', '127.5'), el(0x00281051, 'DS', '255'), el(0x00281056, 'CS', 'LINEAR_EXACT')],
-      ]),
-      el(0x20500020, 'CS', 'IDENTITY'),
+      ...[
+        el(0x00081115, 'SQ', [[el(0x00081140, 'SQ', images), el(0x0020000e, 'UI', imageSeries)]]),
+        el(0x00283110, 'SQ', [
+          [el(0x00281050, 'DS', '127.5'), el(0x00281051, 'DS', '255'), el(0x00281056, 'CS', 'LINEAR_EXACT')],
+        ]),
+        el(0x20500020, 'CS', 'IDENTITY'),
+      ].filter(({ tag }) => !extra.some((given) => given.tag === tag)),
       ...extra,
     ],
   });
@@ -209,5 +211,22 @@ describe.skipIf(samplesFolder() === undefined)('the presentation state of the sa
     } finally {
       await samples.close();
     }
+  });
+});
+
+describe('a presentation state with bulk data', () => {
+  it('has its tables and overlays read from the archive', async () => {
+    const inverted = new Uint8Array(Uint16Array.from({ length: 1024 }, (_, i) => 65_535 - 64 * i).buffer);
+    const bits = new Uint8Array(2048);
+    bits[0] = 0b10;
+    const bulky = stateOf([reference(first)], [
+      el(0x00283110, 'SQ', [[el(0x00283010, 'SQ', [[el(0x00283002, 'US', [1024, 0, 16]), el(0x00283006, 'OW', inverted)]])]]),
+      el(0x60000010, 'US', [128]), el(0x60000011, 'US', [128]), el(0x60000040, 'CS', 'G'), el(0x60000050, 'SS', [1, 1]),
+      el(0x60000100, 'US', [1]), el(0x60000102, 'US', [0]), el(0x60001001, 'CS', 'L'), el(0x60003000, 'OW', bits),
+      el(0x00700060, 'SQ', [[el(0x00700002, 'CS', 'L'), el(0x00700062, 'IS', '1'), el(0x00700066, 'US', [0])]]),
+    ]); // biome-ignore format: a table
+    await fixture.add([bulky.file]);
+    const shown = await grays(await get(`${pathOf(bulky)}/rendered`));
+    expect([shown[1], shown[0], shown[5]]).toEqual([0, 253, 240]);
   });
 });

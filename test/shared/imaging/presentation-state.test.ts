@@ -101,6 +101,22 @@ describe('the gray tables of a presentation state', () => {
     expect(presentedAttributes(about({ '20500020': el('CS', 'INVERSE') })).inverse).toBe(true);
   });
 
+  it('are used also where the image would not use its own: X-ray of logarithmic values, coloured values', () => {
+    const table = {
+      '00283002': el('US', 256, 0, 8),
+      '00283006': el('US', ...Array.from({ length: 256 }, (_, i) => 255 - i)),
+    };
+    const own = {
+      '00080016': el('UI', '1.2.840.10008.5.1.4.1.1.12.1'),
+      '00281040': el('CS', 'LOG'),
+      '00089205': el('CS', 'COLOR'),
+      '00281101': el('US', 2, 0, 8),
+    };
+    const frame = { ...about({ '00283000': sq(table) }), image: { ...image, ...own } };
+    const { modality, supplemental } = presentedAttributes(frame);
+    expect([modality.kind, supplemental]).toEqual(['table', undefined]);
+  });
+
   it('are chosen by image and by frame', () => {
     const item = (center: number, ...references: DicomJson[]): DicomJson => ({
       '00281050': el('DS', center),
