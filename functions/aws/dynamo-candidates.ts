@@ -127,9 +127,9 @@ export async function* byKeys(
 function isBehind(order: StudyOrder, after: Place | undefined): (place: string) => boolean {
   if (after === undefined) return () => true;
   const uid = partOf(after.uids[0] ?? '');
-  if (order === 'by uid') return (place) => compareBytes(place, uid) >= 0;
+  if (order === 'by uid') return (place) => place >= uid;
   const last = dayOf(after.date, uid);
-  return (place) => compareBytes(place, last) > 0;
+  return (place) => place > last;
 }
 
 function* batches<T>(items: readonly T[], limit: number): Generator<readonly T[]> {
@@ -217,13 +217,7 @@ export async function* byUid(
 }
 
 const byPlace = (a: { readonly place: string }, b: { readonly place: string }): number =>
-  compareBytes(a.place, b.place);
-
-/** As DynamoDB compares: by bytes of UTF-8, which is another order than that of UTF-16 where surrogates are. */
-function compareBytes(a: string, b: string): number {
-  if (/[\ud800-\uffff]/.test(a + b)) return Buffer.compare(Buffer.from(a), Buffer.from(b));
-  return a < b ? -1 : a > b ? 1 : 0;
-}
+  a.place < b.place ? -1 : a.place > b.place ? 1 : 0;
 
 /** The studies of the days that a key allows; undefined when there are too many. */
 export async function collectDays(

@@ -12,6 +12,7 @@ import {
   type ItemKey,
   instanceKey,
   joined,
+  LAST,
   partOf,
   rangeOf,
   readCursor,
@@ -119,7 +120,7 @@ export function createInstanceTable(calls: Calls): InstanceTable {
       const asked = {
         index: 'lists',
         partition: conflictList(tenant),
-        range: { from: ' ', to: '\u{10ffff}' },
+        range: { from: ' ', to: LAST },
       } as const;
       const [count, items] = await Promise.all([calls.count(asked), calls.first<InstanceItem>(asked, limit)]);
       return { count, records: items.map(recordOf) };

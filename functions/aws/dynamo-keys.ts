@@ -15,17 +15,26 @@ export type ItemKey = {
 /** Between parts. Before every character that a part has left. */
 export const SEPARATOR = '#';
 /** Behind every key that begins with the text before it. */
-export const LAST = '\u{10ffff}';
+export const LAST = '\uffff';
 /** Put behind a key, what comes next after it. */
 export const NEXT = '\u0001';
 
 /** Sort keys have at most 1,024 bytes: that of a conflict in its list has three UIDs and a digest. */
 const MAXIMUM_PART_BYTES = 280;
 
-/** Itself where it is a UID or any other usual text; characters up to `$` are written as `$` and two digits. */
+/**
+ * Itself where it is a UID or any other usual text. Characters up to `$` are written as `$` and two digits; those from U+D7FF on as that
+ * character and six, so that the order of keys is one and the same for DynamoDB, which compares bytes of UTF-8, and for us.
+ */
 export const escaped = (text: string): string =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: what sorts before the separator
-  text.replace(/[\u0000-$]/g, (c) => `$${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
+  text.replace(/[\u{0}-$\u{d7ff}-\u{10ffff}]/gu, (character) => {
+    const code = character.codePointAt(0) ?? 0;
+    return code <= 0x24 ? `$${hex(code, 2)}` : `${HIGH}${hex(code, 6)}`;
+  });
+
+const HIGH = '\ud7ff';
+const hex = (code: number, digits: number): string => code.toString(16).padStart(digits, '0');
 
 /** A part of a key. */
 export function partOf(text: string): string {
@@ -38,7 +47,9 @@ export function partOf(text: string): string {
 /** What partOf made it of; undefined where it cannot tell. */
 export function textOfPart(part: string): string | undefined {
   if (part.includes('$$')) return undefined;
-  return part.replace(/\$([0-9a-f]{2})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 16)));
+  return part.replace(/(?:\$([0-9a-f]{2})|\ud7ff([0-9a-f]{6}))/g, (_, low?: string, high?: string) =>
+    String.fromCodePoint(Number.parseInt(low ?? high ?? '', 16)),
+  );
 }
 
 /** The first characters of it, in at most so many bytes. */

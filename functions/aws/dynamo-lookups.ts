@@ -9,7 +9,7 @@ import type { DicomJson, JsonElement } from '#shared/dicom/dicom-json-model.ts';
 import { nameWords, soundsOf } from '#shared/dicom/fuzzy-name.ts';
 import { trim } from '#shared/dicom/match-condition.ts';
 import { nameGroups } from '#shared/dicom/person-name.ts';
-import { escaped, firstBytes, type ItemKey, partOf, SEPARATOR, tenantPartition } from './dynamo-keys.ts';
+import { escaped, firstBytes, type ItemKey, LAST, partOf, SEPARATOR, tenantPartition } from './dynamo-keys.ts';
 
 /** What a value is: whole texts, whole component groups of names (normalised), words of them, and how these sound. */
 export type LookupKind = 'patient' | 'accession' | 'study' | 'name' | 'word' | 'sound' | 'refWord' | 'refSound';
@@ -139,4 +139,4 @@ export const attemptPrefix = ({ version, writer }: { readonly version: number; r
   `LOOKUP#${revisionPart(version)}#${writer}#`;
 
 /** Those of all attempts at versions up to this one. */
-export const lookupsUpTo = (version: number) => ({ from: 'LOOKUP#', to: `LOOKUP#${revisionPart(version)}#\u{10ffff}` });
+export const lookupsUpTo = (version: number) => ({ from: 'LOOKUP#', to: `LOOKUP#${revisionPart(version)}#${LAST}` });

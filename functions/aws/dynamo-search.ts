@@ -21,10 +21,10 @@ import type { Calls, Meter } from './dynamo-calls.ts';
 import type { Candidate } from './dynamo-candidates.ts';
 import { type SeriesItem, type StudyItem, seriesRecord, studyRecord } from './dynamo-derived.ts';
 import { type InstanceItem, recordOf } from './dynamo-instances.ts';
-import { behind, partOf, rangeOf, sortKey } from './dynamo-keys.ts';
+import { behind, LAST, partOf, rangeOf, sortKey } from './dynamo-keys.ts';
 import { candidateStudies } from './dynamo-search-plan.ts';
 
-/** Read units that one search may use: 16 MB of whole studies, or some 12,000 of them. */
+/** Read units that one search may use: 32 MB, which is some 60,000 studies as the index of days has them, or 8,000 that are read one by one. */
 export const READ_UNITS_LIMIT = 4_000;
 
 /** Matches behind a full page that are counted, where the candidates are few. */
@@ -213,7 +213,7 @@ async function* instancesOf(
   const prefix = `INSTANCE#${seriesPart}#`;
   const last = after === undefined ? undefined : prefix + partOf(after);
   if (only === undefined) {
-    const range = behind({ from: prefix, to: `${prefix}\u{10ffff}` }, last);
+    const range = behind({ from: prefix, to: prefix + LAST }, last);
     yield* calls.pages<InstanceItem>({ partition: series.pk, range, meter, firstLimit: page.room });
     return;
   }

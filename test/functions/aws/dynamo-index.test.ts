@@ -14,6 +14,7 @@ import { indexInstances } from '#shared/archive/ingest.ts';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import { placeOf, type Query } from '#shared/archive/query.ts';
 import type { InstanceRecord } from '#shared/archive/records.ts';
+import { pagesOf } from '#shared/archive/walk.ts';
 import { combineDateTime, matchKey } from '#shared/dicom/matching.ts';
 import { anyInstance, anyQuery, keyOf } from '#test/contract/archive-index-search-properties.ts';
 import {
@@ -254,6 +255,29 @@ describe('a search', () => {
         { numRuns: runs * 3 },
       );
     });
+  });
+});
+
+describe('UIDs that are none', () => {
+  it('are listed and paged in the order of their bytes, whatever is in them', async () => {
+    const uids = [' 1', '#', '$', '1.2', '1.2 ', '1.2#3', '1.2.3', 'Ａ', '😀', 'é'];
+    const sorted = uids.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    const records = uids.map((seriesInstanceUid) => ({ ...instanceRecord(), seriesInstanceUid }));
+    await indexInstances(index, records);
+    const study = { studyInstanceUid: studyUid(1) };
+    const found: string[] = [];
+    for await (const items of pagesOf((from) => index.listInstances(tenant(), study, { limit: 1, ...from })))
+      found.push(...items.map(({ seriesInstanceUid }) => seriesInstanceUid));
+    expect(found).toEqual(sorted);
+    const query: Query = { level: 'instance', keys: [], limit: 4, offset: 0 };
+    const shown: unknown[] = [];
+    let page = await index.search(tenant(), query);
+    for (;;) {
+      shown.push(...page.matches.map((match) => match['0020000E']?.Value?.[0]));
+      if (!page.more) break;
+      page = await index.search(tenant(), { ...query, after: placeOf('instance', page.matches.at(-1)!) });
+    }
+    expect(shown).toEqual(sorted);
   });
 });
 
