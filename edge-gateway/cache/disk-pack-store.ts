@@ -181,7 +181,8 @@ export function createDiskPackStore(options: DiskPackStoreOptions): DiskPackStor
       } catch (error) {
         throw diskError(error, 'reading a pack');
       } finally {
-        await file.close();
+        // Nobody needs to wait for it: what was read has been read.
+        file.close().catch(() => {});
       }
     },
 
