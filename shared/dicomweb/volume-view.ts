@@ -16,7 +16,7 @@ export interface VolumeView {
   /** One, or the pictures of the animation in their order. All of one size. */
   readonly planes: readonly Plane[];
   readonly slab: Slab | undefined;
-  /** To scale the cut down to; undefined where it is cut in the size that is wanted. */
+  /** To scale the cut to; undefined where it is cut in the size that is wanted. */
   readonly fit: { readonly width: number; readonly height: number } | undefined;
   readonly rateHz: number | undefined;
   /** Without the window, which the data may have to say. */
@@ -40,6 +40,8 @@ export const maximumVolumePictures = 1_000;
 /** Of a cut, which is 4 bytes to a pixel, and of one of its sides unless a viewport asks for more. */
 const maximumCutPixels = 4096 * 4096;
 const maximumOwnSide = 4096;
+/** Of a picture that stands still, some seconds of two threads; of one that moves a quarter. */
+const maximumSamples = 128 * 1024 * 1024;
 /** Of the pictures of an animation that no viewport was asked for. */
 const animationSide = 1024;
 const defaultSwivelStepDegrees = 6;
@@ -79,7 +81,12 @@ export function viewOf(geometry: VolumeGeometry, parameters: VolumeParameters, k
   const isTurning = movement?.kind === 'swivel';
   const frame = frameOf(geometry, camera, isTurning);
   const requested = parameters.picture.viewport ?? animationViewport(frame, movement);
-  const { width, height, spacingMm, offset, mirror, fit } = placed(frame, requested);
+  const thicknessMm = kind === 'rendered3d' ? wholeThickness(geometry, camera, isTurning) : slabMm;
+  const { width, height, spacingMm, offset, mirror, fit } = placed(frame, requested, {
+    isProjection: kind === 'rendered3d',
+    depths: Math.ceil((thicknessMm ?? 0) / frame.spacingMm) + 1,
+    mostSamples: movement === undefined ? maximumSamples : maximumSamples / 4,
+  });
   const planeOf = ({ lookAt, right, down }: Camera): Plane => ({
     center: add(lookAt, add(scale(right, offset.x), scale(down, offset.y))),
     right: mirror.x ? opposite(right) : right,
@@ -91,7 +98,6 @@ export function viewOf(geometry: VolumeGeometry, parameters: VolumeParameters, k
   const { cameras, step } =
     movement === undefined ? { cameras: [camera], step: undefined } : moved(geometry, camera, movement, slabMm);
   const method = parameters.method ?? (kind === 'rendered3d' ? 'maximum' : 'average');
-  const thicknessMm = kind === 'rendered3d' ? wholeThickness(geometry, camera, isTurning) : slabMm;
   const rateHz = movement === undefined ? undefined : (animationRate ?? defaultRateHz);
   return {
     planes: cameras.map(planeOf),
@@ -177,8 +183,21 @@ interface Placed {
   readonly fit: VolumeView['fit'];
 }
 
-/** Smaller than its own size the view is cut in full and averaged; larger it is cut that fine: voxels are interpolated once. */
-function placed(frame: Frame, requested: RequestedViewport | undefined): Placed {
+interface Effort {
+  /** Of the whole volume. */
+  readonly isProjection: boolean;
+  /** About so many samples make a pixel, one for each layer of voxels. */
+  readonly depths: number;
+  /** Of a picture. */
+  readonly mostSamples: number;
+}
+
+/**
+ * Smaller than its own size a plane or slab is cut in full and averaged; larger it is cut that fine: voxels are interpolated once. A projection
+ * is as fine as it is shown, but has a ray for every other voxel at least. No picture takes more samples than it may: it is cut less fine then,
+ * and scaled.
+ */
+function placed(frame: Frame, requested: RequestedViewport | undefined, effort: Effort): Placed {
   const viewport = requested && viewportFor(requested, frame);
   const source = viewport?.source ?? { x: 0, y: 0, width: frame.columns, height: frame.rows };
   const [across, down] = [Math.abs(source.width), Math.abs(source.height)];
@@ -188,25 +207,26 @@ function placed(frame: Frame, requested: RequestedViewport | undefined): Placed 
       `The source region of the viewport is not a part of the view, which is ${frame.columns} pixels wide and ${frame.rows} high.`,
     );
   }
-  const wanted = viewport === undefined ? 1 : Math.min(viewport.width / across, viewport.height / down);
-  const finer = Math.max(1, wanted);
-  const [width, height] = [across, down].map((side) => Math.max(1, Math.round(side * finer))) as [number, number];
-  if (width * height > maximumCutPixels) {
+  const shown = viewport === undefined ? 1 : Math.min(viewport.width / across, viewport.height / down);
+  if (across * down * shown * shown > maximumCutPixels) {
     throw new ArchiveError(
       'bad-request',
       `A view of a volume has at most ${maximumCutPixels} pixels; ask for a smaller viewport.`,
     );
   }
+  const affordable = Math.sqrt(effort.mostSamples / (across * down * effort.depths));
+  const cut = Math.min(affordable, Math.max(shown, effort.isProjection ? 0.5 : 1));
+  const [width, height] = [across, down].map((side) => Math.max(1, Math.round(side * cut))) as [number, number];
   return {
     width,
     height,
-    spacingMm: frame.spacingMm / finer,
+    spacingMm: frame.spacingMm / cut,
     offset: {
       x: (source.x + across / 2 - frame.columns / 2) * frame.spacingMm,
       y: (source.y + down / 2 - frame.rows / 2) * frame.spacingMm,
     },
     mirror: { x: source.width < 0, y: source.height < 0 },
-    fit: viewport !== undefined && wanted < 1 ? { width: viewport.width, height: viewport.height } : undefined,
+    fit: cut === shown ? undefined : { width: viewport?.width ?? across, height: viewport?.height ?? down },
   };
 }
 

@@ -71,6 +71,8 @@ export interface VolumePool {
 
 /** Rows of a plane that are worth a message to a thread. */
 const LEAST_BAND_ROWS = 32;
+/** Half a second of a thread: between two bands of a thick slab others have their turn, and none comes near the time limit. */
+const LONGEST_BAND_SAMPLES = 32 * 1024 * 1024;
 
 export function createVolumePool(options: VolumePoolOptions = {}): VolumePool {
   const { threads = 2, timeoutMs = 20_000, memoryMb = 1024 } = options;
@@ -144,9 +146,10 @@ export function createVolumePool(options: VolumePoolOptions = {}): VolumePool {
 
   async function cut(volume: Volume, plane: Plane, slab?: Slab): Promise<Cut> {
     const { width, height } = checkPlane(plane);
-    slabDepths(volume.geometry, plane, slab);
+    const { depthsMm } = slabDepths(volume.geometry, plane, slab);
     const values = new Float32Array(new SharedArrayBuffer(width * height * 4));
-    const count = Math.max(1, Math.min(threads, Math.floor(height / LEAST_BAND_ROWS)));
+    const long = Math.ceil((width * height * depthsMm.length) / LONGEST_BAND_SAMPLES);
+    const count = Math.max(1, Math.min(Math.max(threads, long), Math.floor(height / LEAST_BAND_ROWS)));
     const edge = (band: number): number => Math.round((height * band) / count);
     await Promise.all(
       Array.from({ length: count }, (_, band) =>
