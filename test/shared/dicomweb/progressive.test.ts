@@ -94,7 +94,6 @@ describe('a small picture of a large HTJ2K frame', () => {
   it.each([
     ['thumbnail', 0.02],
     ['frames/2/thumbnail', 0.02],
-    ['frames/2/rendered?viewport=200,200', 0.02],
     ['frames/1/rendered?viewport=512,512', 0.1],
     ['rendered?viewport=1000,1000', 0.4],
     ['rendered?viewport=400,400,100,200,1600,1600', 0.1],
