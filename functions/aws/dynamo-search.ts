@@ -27,8 +27,8 @@ import { candidateStudies } from './dynamo-search-plan.ts';
 /** Read units that one search may use: 32 MB, which is some 60,000 studies as the index of days has them, or 8,000 that are read one by one. */
 export const READ_UNITS_LIMIT = 4_000;
 
-/** Matches behind a full page that are counted, where the candidates are few. */
-const COUNTED_LIMIT = 200;
+/** Matches behind a full page that are counted, where the candidates are few: half a read unit each. */
+const COUNTED_LIMIT = 50;
 /** Studies whose series are read at once. */
 const STUDIES_AHEAD = 16;
 
