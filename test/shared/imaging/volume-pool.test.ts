@@ -129,7 +129,8 @@ describe('volume pool', () => {
   });
 
   it('fails a volume of which a frame cannot be decoded, and takes no more of its frames', async () => {
-    const { load } = shared;
+    // One thread takes them in order: what is given behind the bad one is what waits for it.
+    const { load, close } = createVolumePool({ threads: 1 });
     let given = 0;
     async function* frames(): AsyncGenerator<SliceFrame> {
       for (const slice of ascending) {
@@ -141,7 +142,8 @@ describe('volume pool', () => {
       code: 'cannot-render',
       message: 'The frame has 5 bytes where 2880 are needed',
     });
-    expect(given).toBeLessThan(12);
+    await close();
+    expect(given).toBeLessThanOrEqual(4);
   });
 
   it('fails a volume of which a frame never comes, or its source fails', async () => {
