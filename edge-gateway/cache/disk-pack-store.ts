@@ -52,6 +52,8 @@ const READ_BYTES = 256 * 1024;
 /** What was read stays in memory until it is collected, and large pieces are collected late: of the longest ranges they are small. */
 const LONG_RANGE_BYTES = 128 * 1024 * 1024;
 const LONG_RANGE_READ_BYTES = 64 * 1024;
+/** What is taken from memory before it is known whether the object has so much. */
+const SHORT_RANGE_BYTES = 8 * 1024 * 1024;
 const MAX_KNOWN_FOLDERS = 10_000;
 const STALE_MS = 60 * 60 * 1000;
 
@@ -87,25 +89,23 @@ export function createDiskPackStore(options: DiskPackStoreOptions): DiskPackStor
     throw new ArchiveError('not-found', 'There is no object under this key.', { key });
   }
 
+  /** Settles which bytes are meant. Error `range-not-satisfiable` if they are not there. */
+  async function rangeIn(file: OpenFile, key: string, range: ByteRange | undefined): Promise<ByteRange> {
+    const objectBytes = await file.lengthBytes();
+    const wanted = range ?? { offsetBytes: 0, lengthBytes: objectBytes };
+    if (isPlain(wanted) && wanted.offsetBytes + wanted.lengthBytes <= objectBytes) return wanted;
+    throw new ArchiveError('range-not-satisfiable', 'The range goes beyond the end of the object.', {
+      key,
+      objectBytes,
+      ...wanted,
+    });
+  }
+
   /** Opens the object and settles which bytes are meant; closes it again if they are not there. */
   async function openRange(key: string, range: ByteRange | undefined): Promise<{ file: OpenFile } & ByteRange> {
     const file = await open(key);
     try {
-      const lengthBytes = await file.lengthBytes();
-      const wanted = range ?? { offsetBytes: 0, lengthBytes };
-      const whole = Number.isSafeInteger(wanted.offsetBytes) && Number.isSafeInteger(wanted.lengthBytes);
-      if (
-        !whole ||
-        wanted.offsetBytes < 0 ||
-        wanted.lengthBytes < 0 ||
-        wanted.offsetBytes + wanted.lengthBytes > lengthBytes
-      )
-        throw new ArchiveError('range-not-satisfiable', 'The range goes beyond the end of the object.', {
-          key,
-          objectBytes: lengthBytes,
-          ...wanted,
-        });
-      return { file, offsetBytes: wanted.offsetBytes, lengthBytes: wanted.lengthBytes };
+      return { file, ...(await rangeIn(file, key, range)) };
     } catch (error) {
       await file.close();
       throw diskError(error, 'reading a pack');
@@ -173,10 +173,15 @@ export function createDiskPackStore(options: DiskPackStoreOptions): DiskPackStor
     },
 
     async read(key, range) {
-      const { file, offsetBytes, lengthBytes } = await openRange(key, range);
+      const file = await open(key);
       try {
+        // Of a short range the read itself says whether it is there; asking first cost as much again.
+        const isShort = range !== undefined && isPlain(range) && range.lengthBytes <= SHORT_RANGE_BYTES;
+        const { offsetBytes, lengthBytes } = isShort ? range : await rangeIn(file, key, range);
         const bytes = Buffer.allocUnsafeSlow(lengthBytes);
-        if ((await file.read(bytes, offsetBytes)) !== lengthBytes) throw shorter(key);
+        const isAll = (await file.read(bytes, offsetBytes)) === lengthBytes;
+        if (isShort && (!isAll || lengthBytes === 0)) await rangeIn(file, key, range);
+        if (!isAll) throw shorter(key);
         return bytes;
       } catch (error) {
         throw diskError(error, 'reading a pack');
@@ -352,6 +357,9 @@ async function* chunksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8
     throw new ArchiveError('checksum-mismatch', 'The body broke off before its end; send it again.', {}, cause);
   }
 }
+
+const isPlain = ({ offsetBytes, lengthBytes }: ByteRange): boolean =>
+  Number.isSafeInteger(offsetBytes) && Number.isSafeInteger(lengthBytes) && offsetBytes >= 0 && lengthBytes >= 0;
 
 function shorter(key: string): ArchiveError {
   return new ArchiveError('damaged', 'The object is shorter than it was when it was opened.', { key });

@@ -25,6 +25,9 @@ const READING_MS = 5 * 60_000;
 const MAX_READINGS = 100;
 /** Of a pack that is evicted again before it could be opened. */
 const TRIES = 3;
+/** What was read stays on the disk for longer than this (read-pins.ts): until then nobody looks whether it is there. */
+const READ_LATELY_MS = 60_000;
+const MAX_READ_LATELY = 1000;
 
 interface Reading {
   /** The pack that was asked for last. */
@@ -35,6 +38,8 @@ interface Reading {
 export function createRecallPacks({ index, disk, reads, fetcher, nowMs }: RecallPacksOptions): PackStore {
   /** Studies that somebody has fetched from lately; the one used last is the last. */
   const readings = new Map<string, Reading>();
+  /** Packs by key, and when one was last read. */
+  const readLately = new Map<string, number>();
 
   /** What a key that is not on this disk names in the cloud; undefined: nothing. */
   async function archivedPack(key: string): Promise<{ pack: PackRecord; isManifest: boolean } | undefined> {
@@ -71,13 +76,26 @@ export function createRecallPacks({ index, disk, reads, fetcher, nowMs }: Recall
     noteRead(key);
     for (let attempt = 1; ; attempt++) {
       // Looked for first: whoever tries to read a pack that is not there takes it for a damaged one.
-      const isHere = (await disk.head(key)) !== undefined || (await bring(key));
+      const isHere = wasReadLately(key) || (await disk.head(key)) !== undefined || (await bring(key));
       try {
-        return await read();
+        const answer = await read();
+        noteHere(key);
+        return answer;
       } catch (error) {
+        readLately.delete(key);
         if (!isArchiveError(error, 'not-found') || !isHere || attempt === TRIES) throw error;
       }
     }
+  }
+
+  const wasReadLately = (key: string): boolean =>
+    performance.now() - (readLately.get(key) ?? Number.NEGATIVE_INFINITY) < READ_LATELY_MS;
+
+  /** Manifests are not pinned by who reads them. */
+  function noteHere(key: string): void {
+    if (parsePackKey(key) === undefined) return;
+    if (readLately.size >= MAX_READ_LATELY) readLately.clear();
+    readLately.set(key, performance.now());
   }
 
   const nameOf = (tenant: string, { studyInstanceUid }: PackRef): string => `${tenant}/${studyInstanceUid}`;
