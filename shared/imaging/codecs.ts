@@ -15,7 +15,7 @@ import {
   meaningOf,
 } from './decoded-frame.ts';
 import type { ImageAttributes } from './image-attributes.ts';
-import { checkReaches, checkTileParts, readJ2kHeader, reduced, reductionOf, unwrapJp2 } from './j2k-codestream.ts';
+import { checkTileParts, type J2kHeader, readJ2kHeader, reduced, reductionOf, unwrapJp2 } from './j2k-codestream.ts';
 import { isYcbcr, type JpegHeader, readJpegHeader } from './jpeg-codestream.ts';
 import { decodeJpegDct } from './jpeg-dct.ts';
 import { checkScans } from './jpeg-huffman.ts';
@@ -255,10 +255,7 @@ async function decodeJ2kFrame(
     const middle = 2 ** (header.precision - 1);
     for (let i = 0; i < samples.length; i++) samples[i] = Math.min(samples[i]!, limit) - middle;
   } else if (reduction > 0) {
-    if (!withinRange(samples, Math.min(header.precision, bitsStored), header.signed)) {
-      checkReaches(codestream, header, 0);
-      return decodeJ2kFrame(codestream, attributes, codec, {});
-    }
+    clampOvershoot(samples, header);
   } else if (!header.signed && header.lossy) {
     for (let i = 0; i < samples.length; i++) if (samples[i]! > limit) samples[i] = limit;
   }
@@ -268,42 +265,28 @@ async function decodeJ2kFrame(
   return { ...size, meaning: rgb ? 'RGB' : meaningOf(attributes), bitsStored, signed, values };
 }
 
-/**
- * Brings samples of a lower resolution within so many bits: the low-pass filter overshoots at edges, by less than half the range to each
- * side. False where they lie farther beyond: then there are other things than samples in the bits above, which only the full resolution can tell apart.
- */
-function withinRange(samples: Uint8Array | Uint16Array, bits: number, signed: boolean): boolean {
-  if (samples instanceof Uint8Array) return clampBytes(samples, 2 ** bits - 1);
-  const values = signed ? new Int16Array(samples.buffer, samples.byteOffset, samples.length) : undefined;
-  const range = 2 ** bits;
-  return values === undefined
-    ? clampUnsigned(samples, range - 1, 2 * range)
-    : clampSigned(values, range / 2, 1.5 * range);
+/** Brings samples of a lower resolution within their bits: the low-pass filter overshoots at edges. */
+function clampOvershoot(samples: Uint8Array | Uint16Array, { precision, signed }: J2kHeader): void {
+  const range = 2 ** precision;
+  if (samples instanceof Uint8Array) clampBytes(samples, range - 1);
+  else if (signed) clampSigned(new Int16Array(samples.buffer, samples.byteOffset, samples.length), range / 2);
+  else clampUnsigned(samples, range - 1);
 }
 
-function clampBytes(bytes: Uint8Array, highest: number): boolean {
+function clampBytes(bytes: Uint8Array, highest: number): void {
   for (let i = 0; i < bytes.length; i++) if (bytes[i]! > highest) bytes[i] = highest;
-  return true;
 }
 
-function clampUnsigned(words: Uint16Array, highest: number, tooHigh: number): boolean {
-  for (let i = 0; i < words.length; i++) {
-    const word = words[i]!;
-    if (word <= highest) continue;
-    if (word >= tooHigh) return false;
-    words[i] = highest;
-  }
-  return true;
+function clampUnsigned(words: Uint16Array, highest: number): void {
+  for (let i = 0; i < words.length; i++) if (words[i]! > highest) words[i] = highest;
 }
 
-function clampSigned(words: Int16Array, limit: number, tooHigh: number): boolean {
+function clampSigned(words: Int16Array, limit: number): void {
   for (let i = 0; i < words.length; i++) {
     const word = words[i]!;
-    if (word >= -limit && word < limit) continue;
-    if (word >= tooHigh || word < -tooHigh) return false;
-    words[i] = word < 0 ? -limit : limit - 1;
+    if (word < -limit) words[i] = -limit;
+    else if (word >= limit) words[i] = limit - 1;
   }
-  return true;
 }
 
 /**

@@ -6,6 +6,7 @@ import { type CodestreamHeader, cannotRender } from './decoded-frame.ts';
 import type { ImageAttributes } from './image-attributes.ts';
 
 const START_OF_TILE = 0xff90;
+const END_OF_CODESTREAM = 0xffd9;
 
 export interface J2kHeader extends CodestreamHeader {
   /** Luma at full size, chroma halved across, or halved both ways. */
@@ -142,33 +143,38 @@ export const reduced = (side: number, reduction: number): number => Math.ceil(si
 
 /**
  * By how many levels lower than the full resolution a frame can be decoded of which `wanted` levels may be spared. Means of samples are
- * samples only where these are numbers: not where the codestream does not know of their sign, nor where they begin above bit 0.
+ * samples only where these are numbers: not where the codestream does not know of their sign, nor where it has more bits than they have. Those
+ * may hold an overlay, also one that nothing tells of; the full resolution masks it, and in a mean it is brightness.
  * @throws ArchiveError `cannot-render` for the beginning of a codestream that must be decoded whole
  */
 export function reductionOf(bytes: Uint8Array, header: J2kHeader, attributes: ImageAttributes, wanted: number): number {
-  const { bitsStored, highBit, signed } = attributes;
+  const { bitsStored, signed } = attributes;
   const isNumber = header.signed === signed && header.sampling === '444';
-  const isAtBottom = header.precision <= bitsStored || highBit === bitsStored - 1;
+  const isAlone = header.precision <= bitsStored;
   // The decoders' packages give no lower resolution of several components of more than 8 bits.
   const isPlain = header.samplesPerPixel === 1 || header.precision <= 8;
-  const reduction = isNumber && isAtBottom && isPlain ? Math.min(wanted, header.levels) : 0;
+  const reduction = isNumber && isAlone && isPlain ? Math.min(wanted, header.levels) : 0;
   if (wanted > 0) checkReaches(bytes, header, reduction);
   return reduction;
 }
 
 /** @throws ArchiveError `cannot-render` for the beginning of a codestream that holds no more than a lower resolution than this */
-export function checkReaches(bytes: Uint8Array, { firstTileOffset }: J2kHeader, reduction: number): void {
-  if (missingTileParts(bytes, firstTileOffset) <= reduction) return;
+function checkReaches(bytes: Uint8Array, header: J2kHeader, reduction: number): void {
+  if (missingTileParts(bytes, header) <= reduction) return;
   throw cannotRender('The JPEG 2000 frame is cut to a lower resolution than can be drawn of it');
 }
 
-/** Of the first tile; 0 where it does not say how many it has (A.4.2). */
-function missingTileParts(bytes: Uint8Array, firstTileOffset: number): number {
+/** Of the first tile. Where it does not say how many it has (A.4.2), what does not come to its end has one to each resolution. */
+function missingTileParts(bytes: Uint8Array, { firstTileOffset, levels }: J2kHeader): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const counted = bytes[firstTileOffset + 11] ?? 0;
   let present = 0;
-  for (let at = firstTileOffset; at + 12 <= bytes.length && view.getUint16(at) === START_OF_TILE; present++) {
-    at += Math.max(12, view.getUint32(at + 6));
+  let at = firstTileOffset;
+  for (; at + 12 <= bytes.length && view.getUint16(at) === START_OF_TILE; present++) {
+    const lengthBytes = view.getUint32(at + 6);
+    // 0: up to the end, wherever that is.
+    at = lengthBytes === 0 ? Number.POSITIVE_INFINITY : at + Math.max(12, lengthBytes);
   }
-  return Math.max(0, counted - present);
+  const isCut = at === bytes.length && view.getUint16(at - 2) !== END_OF_CODESTREAM;
+  return Math.max(0, (counted === 0 && isCut ? levels + 1 : counted) - present);
 }

@@ -7,7 +7,7 @@
 import { transferSyntaxOf } from '../dicom/transfer-syntax.ts';
 import type { ImageAttributes, Window } from './image-attributes.ts';
 import type { PictureRequest } from './render.ts';
-import type { Picture, Viewport } from './resample.ts';
+import { type Picture, targetSize, type Viewport } from './resample.ts';
 
 /** More than any frame has that is worth it: 65,535 pixels become 256. */
 const MOST_LEVELS = 8;
@@ -25,7 +25,7 @@ export function reductionFor(request: Omit<PictureRequest, 'frame'>): number {
   if (request.shutter ?? request.overlays?.[0] ?? request.segments ?? request.presentation) return 0;
   const source = sourceOf(viewport, attributes);
   if (!isPart(source, attributes) || !isLinear(attributes, window)) return 0;
-  const target = sizeWithin(viewport, source);
+  const target = targetSize(source, viewport);
   let reduction = 0;
   while (
     reduction < MOST_LEVELS &&
@@ -46,15 +46,6 @@ const sourceOf = ({ source }: Viewport, { rows, columns }: Pick<ImageAttributes,
 function isPart({ x, y, width, height }: Source, { rows, columns }: ImageAttributes): boolean {
   const isWhole = [x, y, width, height].every(Number.isInteger);
   return isWhole && x >= 0 && y >= 0 && width > 0 && height > 0 && x + width <= columns && y + height <= rows;
-}
-
-/** As `fitViewport` does it. */
-function sizeWithin({ width, height }: Viewport, source: Source): { readonly width: number; readonly height: number } {
-  const scale = Math.min(width / source.width, height / source.height);
-  return {
-    width: Math.max(1, Math.min(width, Math.round(source.width * scale))),
-    height: Math.max(1, Math.min(height, Math.round(source.height * scale))),
-  };
 }
 
 /** Whether what lies between two stored values is drawn as what lies between them. */
@@ -100,7 +91,7 @@ export function fitReduced(
   viewport: Viewport,
 ): Picture {
   const source = sourceOf(viewport, frame);
-  const { width, height } = sizeWithin(viewport, source);
+  const { width, height } = targetSize(source, viewport);
   const step = 2 ** reduction;
   const at = (position: number): number => (position - 0.5) / step + 0.5;
   const across = meansOf(picture.width, at(source.x), source.width / step, width);

@@ -183,8 +183,25 @@ describe('a lower resolution of an HTJ2K frame', () => {
     );
     const refused = { code: 'cannot-render' };
     await expect(decodeFrame(prefix, RPCL, attributes, { reduction: 2 })).rejects.toMatchObject(refused);
+    // As of an overlay that nothing in the data set tells of: thin lines, whose bits become brightness in the low-pass.
+    const lines = Int32Array.from({ length: 96 * 128 }, (_, i) => (i % 32 === 0 ? 0x1000 : 0) | 1000);
+    const drawnOn = await codestreamOf(cellsOf(lines, made), made, RPCL);
+    const lower = await decodeFrame(drawnOn, RPCL, attributes, { reduction: 2 });
+    expect(new Set(lower.values)).toEqual(new Set([1000]));
     // More is needed than there is.
     await expect(decodeFrame(prefix, RPCL, made, { reduction: 1 })).rejects.toMatchObject(refused);
+    // Nor where its tile-parts do not say how many they are.
+    const uncounted = Uint8Array.from(frame);
+    for (let at = uncounted.indexOf(0x90, 2); at < uncounted.length; at += 1) {
+      if (uncounted[at - 1] === 0xff && uncounted[at + 1] === 0 && uncounted[at + 2] === 10) uncounted[at + 10] = 0;
+    }
+    const beginning = uncounted.subarray(0, resolutionPrefixes(uncounted, uncounted.length)?.[3]);
+    expect(beginning.length).toBeLessThan(uncounted.length);
+    expect((await decodeFrame(beginning, RPCL, made, { reduction: 2 })).reduction).toBe(2);
+    await expect(decodeFrame(beginning, RPCL, made, { reduction: 1 })).rejects.toMatchObject(refused);
+    expect(await decodeFrame(uncounted, RPCL, made, { reduction: 1 })).toEqual(
+      await decodeFrame(frame, RPCL, made, { reduction: 1 }),
+    );
     // A sign that the codestream does not know of, and values that begin above the lowest bit.
     for (const other of [
       { ...made, signed: true },
@@ -278,6 +295,8 @@ describe('a picture of a lower resolution', () => {
     { width: 30, height: 30 },
     { width: 50, height: 50, source: { x: 37, y: 51, width: 211, height: 199 } },
     { width: 30, height: 64, source: { x: 210, y: 0, width: 211, height: 300 } },
+    { width: 100, height: 100, pixelAspect: 2 },
+    { width: 100, height: 100, pixelAspect: 0.5, source: { x: 37, y: 51, width: 211, height: 199 } },
   ])('lies where the picture of the full one lies: %o', async (viewport) => {
     const request = { frame, transferSyntaxUid: RPCL, attributes, viewport };
     expect(reductionFor(request)).toBeGreaterThan(0);
