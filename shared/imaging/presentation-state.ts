@@ -55,7 +55,7 @@ const MAX_SIDE = 65_535;
  * @throws ArchiveError `cannot-render` when it names none, `limit-exceeded`
  */
 export function presentedImages(state: DicomJson): PresentedImage[] {
-  const found = new Map<string, PresentedImage>();
+  const found = new Map<string, { seriesInstanceUid: string; frameNumbers: Set<number> | undefined }>();
   for (const series of items(state['00081115'])) {
     const seriesInstanceUid = text(series['0020000E']);
     for (const image of items(series['00081140'])) {
@@ -63,18 +63,21 @@ export function presentedImages(state: DicomJson): PresentedImage[] {
       if (seriesInstanceUid === undefined || sopInstanceUid === undefined) continue;
       const stated = frameNumbersOf(image);
       const before = found.get(sopInstanceUid);
-      const frameNumbers =
-        before === undefined
-          ? stated
-          : before.frameNumbers && stated && [...new Set([...before.frameNumbers, ...stated])];
-      found.set(sopInstanceUid, { seriesInstanceUid, sopInstanceUid, frameNumbers });
+      // Added to one set: a state may name each frame of an image in an item of its own.
+      const frameNumbers = before === undefined ? new Set(stated) : before.frameNumbers;
+      if (stated !== undefined) for (const number of stated) frameNumbers?.add(number);
+      found.set(sopInstanceUid, { seriesInstanceUid, frameNumbers: stated && frameNumbers });
       if (found.size > MAX_IMAGES) {
         throw new ArchiveError('limit-exceeded', `The presentation state refers to more than ${MAX_IMAGES} images.`);
       }
     }
   }
   if (found.size === 0) throw cannotRender('The presentation state refers to no image that could be shown by it');
-  return [...found.values()];
+  return [...found].map(([sopInstanceUid, { seriesInstanceUid, frameNumbers }]) => ({
+    seriesInstanceUid,
+    sopInstanceUid,
+    frameNumbers: frameNumbers && [...frameNumbers],
+  }));
 }
 
 function frameNumbersOf(item: DicomJson): readonly number[] | undefined {

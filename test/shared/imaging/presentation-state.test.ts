@@ -88,6 +88,16 @@ describe('the images of a presentation state', () => {
     ]);
     expect(() => presentedImages({})).toThrowError(/no image/);
   });
+
+  it('are found in a moment where each of 60,000 frames has an item of its own', () => {
+    const images = Array.from({ length: 60_000 }, (_, i) => ({
+      '00081155': el('UI', '1.2'),
+      '00081160': el('IS', i + 1),
+    }));
+    // Joined anew for each item, these took minutes of the thread that answers everybody.
+    const state = { '00081115': sq({ '0020000E': el('UI', '9'), '00081140': sq(...images) }) };
+    expect(presentedImages(state).map(({ frameNumbers }) => frameNumbers?.length)).toEqual([60_000]);
+  });
 });
 
 describe('the gray tables of a presentation state', () => {
