@@ -106,7 +106,7 @@ export async function openPictures(
     const treated = await treatment?.frame(image, frameNumber);
     const attributes = treated?.attributes ?? imageAttributesOf(metadata, frameNumber, bulk);
     const text = annotation(frameNumber);
-    const aspect = (): number => pixelAspectOf(metadata, frameNumber);
+    const { size, pixelAspect } = treated ?? { size: attributes, pixelAspect: pixelAspectOf(metadata, frameNumber) };
     const { overlays, shutter } = treated === undefined ? drawn(frameNumber) : nothingDrawn;
     const wanted = {
       transferSyntaxUid: frames.givenTransferSyntaxUid,
@@ -115,7 +115,7 @@ export async function openPictures(
       ...(window && { window }),
       ...(shutter && { shutter }),
       ...(overlays.length > 0 && { overlays }),
-      ...(viewport && { viewport: viewportFor(viewport, treated?.size ?? attributes, treated ? 1 : aspect()) }),
+      ...(viewport && { viewport: viewportFor(viewport, size, pixelAspect) }),
       ...(quality && { quality }),
       ...(isDeep(mediaType) && { bitDepth: 16 as const }),
       ...(text && { annotation: { topLeft: text.topLeft, bottomLeft: text.bottomLeft } }),
@@ -124,13 +124,9 @@ export async function openPictures(
     if (treated !== undefined) {
       const { source = sourceOf(frames, frameNumber), heldBytes, drawn: draw } = treated;
       const { transferSyntaxUid } = source;
-      return frameBudget.hold(source.heldBytes + heldBytes, async () => {
-        const over = await draw();
-        // The displayed area of a presentation state has square pixels.
-        const isOfImage = viewport !== undefined && over.presentation === undefined;
-        const area = isOfImage && { viewport: viewportFor(viewport, treated.size, aspect()) };
-        return render({ ...wanted, ...over, ...area, transferSyntaxUid, frame: await source.read() });
-      });
+      return frameBudget.hold(source.heldBytes + heldBytes, async () =>
+        render({ ...wanted, ...(await draw()), transferSyntaxUid, frame: await source.read() }),
+      );
     }
     const drawnOf = (reduction: number): Promise<Uint8Array> =>
       frameBudget.hold(frames.heldBytesOf(frameNumber, reduction), async () =>

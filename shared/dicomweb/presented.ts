@@ -102,7 +102,7 @@ export function presentationTreatment(
     return { state: loaded.state, kind: loaded.kind, image: image.metadata, sopInstanceUid, frameNumber };
   };
   return {
-    identity: [loaded.record.digest],
+    identityOf: async () => [loaded.record.digest],
     frame: async (image, frameNumber) => {
       const frame = framesOf(image, frameNumber);
       const attributes = presentedAttributes(frame, image.bulk);
@@ -112,6 +112,8 @@ export function presentationTreatment(
       return {
         attributes,
         size: { rows: height, columns: width },
+        // Those of the displayed area are square.
+        pixelAspect: 1,
         heldBytes: 0,
         drawn: async () => ({ presentation, ...(shutter && { shutter }) }),
       };

@@ -4,6 +4,7 @@
  */
 import { ArchiveError, isArchiveError } from '../errors.ts';
 import type { RenderedMediaType } from '../imaging/encode.ts';
+import { isSegmentation } from '../imaging/segmentation.ts';
 import { problemResponse } from '../problem.ts';
 import { type MediaRange, negotiate, type Offer } from './accept.ts';
 import { begunStreamOf } from './body.ts';
@@ -57,6 +58,11 @@ export async function retrieveRenderedMany(
   const given = chosen.filter(({ instance }) => reachable.has(instance));
   const headers = new Headers({ etag: tag, 'cache-control': keptForAWhile });
   const status = partialStatus(headers, reach, wanted.length, context);
+  // Segments are shown over images of other series, which come and go by themselves.
+  if (given.some(({ instance }) => isSegmentation(instance.sopClassUid))) {
+    headers.delete('etag');
+    headers.set('cache-control', 'no-store');
+  }
   for (const text of parameters.warnings) addWarning(headers, context.baseUrl, text);
   const left = instances.length - chosen.length;
   if (left > 0) {

@@ -113,7 +113,7 @@ async function renderPictures(
     chosen.mediaType,
     chosen.frameNumbers.join(),
     JSON.stringify(parameters),
-    ...(treatment?.identity ?? []),
+    ...((await treatment?.identityOf(chosen.frameNumbers)) ?? []),
   );
   if (isUnchanged(context.request, tag)) return notModified(tag, keptForAWhile);
   const headers = new Headers({ etag: tag, 'cache-control': keptForAWhile });

@@ -10,6 +10,7 @@ import { canDecode } from '../imaging/codecs.ts';
 import { checkFrameSize } from '../imaging/decoded-frame.ts';
 import { type ImageAttributes, imageAttributesOf } from '../imaging/image-attributes.ts';
 import { overlaysOf } from '../imaging/overlay.ts';
+import { pixelAspectOf } from '../imaging/pixel-aspect.ts';
 import {
   colorOf,
   type ImageFrame,
@@ -81,7 +82,7 @@ export function overlayTreatment(loaded: LoadedSegmentation, image: InstanceRef)
     return lying;
   };
   return {
-    identity: [record.digest],
+    identityOf: async () => [record.digest],
     frame: async (open, frameNumber) => {
       const lying = await overlaid(open, frameNumber);
       const heldBytes = lying.reduce((sum, one) => sum + loaded.image.frames.heldBytesOf(one.frameNumber), 0);
@@ -143,6 +144,7 @@ function treated(
   return {
     attributes,
     size: attributes,
+    pixelAspect: pixelAspectOf(metadata, frameNumber),
     heldBytes,
     drawn: async () => ({
       ...(shutter && { shutter }),
@@ -180,7 +182,7 @@ function inkOf(
 }
 
 /** The segmentation's own frames: each over the image that it was made from, else in its colour over black. */
-export async function ownTreatment(options: RenderOptions, loaded: LoadedSegmentation): Promise<Treatment> {
+export function ownTreatment(options: RenderOptions, loaded: LoadedSegmentation): Treatment {
   const { record, segmentation, image } = loaded;
   const series = referencedSeries(image.metadata);
   const sources = new Map<number, Promise<Source | undefined>>();
@@ -198,10 +200,16 @@ export async function ownTreatment(options: RenderOptions, loaded: LoadedSegment
       throw error;
     }
   };
-  // Whether the images are here changes the pictures; they come and go together.
-  const first = await sourceOf(1);
   return {
-    identity: [record.digest, first?.digest ?? 'none'],
+    // Any image may come, be corrected or be deleted by itself, and its picture must not outlive it.
+    identityOf: async (frameNumbers) => {
+      const identity = [record.digest];
+      for (const frameNumber of frameNumbers) {
+        const source = saysItsSegment(frameNumber) ? await sourceOf(frameNumber) : undefined;
+        identity.push(source === undefined ? 'none' : `${source.digest} ${source.frameNumber}`);
+      }
+      return identity;
+    },
     frame: async (_, frameNumber) => {
       if (!saysItsSegment(frameNumber)) return asStored(image, frameNumber);
       const heldBytes = image.frames.heldBytesOf(frameNumber);
@@ -274,7 +282,8 @@ async function findSource(
 
 function asStored({ metadata, bulk }: OpenImage, frameNumber: number): TreatedFrame {
   const attributes = imageAttributesOf(metadata, frameNumber, bulk);
-  return { attributes, size: attributes, heldBytes: 0, drawn: async () => ({}) };
+  const pixelAspect = pixelAspectOf(metadata, frameNumber);
+  return { attributes, size: attributes, pixelAspect, heldBytes: 0, drawn: async () => ({}) };
 }
 
 function overBlack(loaded: LoadedSegmentation, frameNumber: number, heldBytes: number): TreatedFrame {
@@ -285,6 +294,7 @@ function overBlack(loaded: LoadedSegmentation, frameNumber: number, heldBytes: n
   return {
     attributes,
     size: attributes,
+    pixelAspect: pixelAspectOf(loaded.image.metadata, frameNumber),
     heldBytes,
     source: {
       heldBytes: rows * columns,

@@ -24,6 +24,8 @@ export interface TreatedFrame {
   readonly attributes: ImageAttributes;
   /** What the source region of a viewport counts in. */
   readonly size: { readonly rows: number; readonly columns: number };
+  /** Height of what a pixel of that size shows divided by its width. */
+  readonly pixelAspect: number;
   /** In place of the frame's own bytes, as they lie in the archive. */
   readonly source?: {
     readonly heldBytes: number;
@@ -37,8 +39,8 @@ export interface TreatedFrame {
 }
 
 export interface Treatment {
-  /** Of what the pictures depend on beside the image and the parameters. */
-  readonly identity: readonly string[];
+  /** Of what the pictures of these frames depend on beside the image and the parameters. */
+  readonly identityOf: (frameNumbers: readonly number[]) => Promise<readonly string[]>;
   readonly frame: (image: OpenImage, frameNumber: number) => Promise<TreatedFrame>;
   /** Sentences about what is not shown as it was meant. */
   readonly warnings: (image: OpenImage, frameNumber: number) => Promise<readonly string[]>;

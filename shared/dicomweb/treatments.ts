@@ -51,7 +51,7 @@ async function named(looking: Promise<InstanceRecord | undefined>, what: string)
 /** One that says nothing of what its pixels mean is a picture like any other. */
 async function ownOf(options: RenderOptions, instance: StoredInstance): Promise<Treatment | undefined> {
   try {
-    return await ownTreatment(options, await loadSegmentation(options, instance));
+    return ownTreatment(options, await loadSegmentation(options, instance));
   } catch (error) {
     if (isArchiveError(error, 'cannot-render')) return undefined;
     throw error;
@@ -71,7 +71,10 @@ function imageOf(images: readonly PresentedImage[], instance: StoredInstance): P
 /** Segments lie on the image, and the presentation state is about both. */
 function both(segments: Treatment, state: Treatment): Treatment {
   return {
-    identity: [...segments.identity, ...state.identity],
+    identityOf: async (frameNumbers) => [
+      ...(await segments.identityOf(frameNumbers)),
+      ...(await state.identityOf(frameNumbers)),
+    ],
     frame: async (image, frameNumber) => {
       const under = await segments.frame(image, frameNumber);
       const over = await state.frame(image, frameNumber);

@@ -96,6 +96,14 @@ const coarse = segmentationOf(
   { rows: 1, columns: 1, bitsAllocated: 1, pixels: Uint8Array.of(1, 0) },
   '2\\2',
 );
+/** 4 x 2 pixels that are twice as high as wide, under a segmentation of square ones. */
+const tall = slice(20, {
+  extra: [...window, orientation, el(0x00200032, 'DS', '0\\0\\20'), el(0x00280030, 'DS', '2\\1'), el(0x00200052, 'UI', space)],
+}); // biome-ignore format: a row
+const onTall = segmentationOf([{ segment: 1, position: '0\\0\\20', from: tall }], 'BINARY', {
+  bitsAllocated: 1,
+  pixels: Uint8Array.of(1, 0),
+});
 const photographed = segmentationOf([{ segment: 1, from: flat }], 'BINARY', {
   bitsAllocated: 1,
   pixels: Uint8Array.of(1, 0),
@@ -105,7 +113,7 @@ let fixture: ArchiveFixture;
 let service: ReturnType<typeof serviceOver>;
 beforeAll(async () => {
   fixture = await makeArchive(
-    [one, two, flat, binary, fractional, labels, coarse, photographed].map(({ file }) => file),
+    [one, two, flat, tall, binary, fractional, labels, coarse, photographed, onTall].map(({ file }) => file),
   );
   service = serviceOver(fixture);
 });
@@ -194,6 +202,30 @@ describe('a segmentation rendered', () => {
       expect([path, response.headers.get('warning')]).toEqual([path, expect.stringContaining('over black')]);
       expect(await letters(response)).toBe(expected);
     }
+  });
+
+  it('has another entity tag when an image under any of its frames has come or gone', async () => {
+    const changing = await makeArchive([one, two, binary].map(({ file }) => file));
+    try {
+      const tagOf = async (path: string): Promise<string | null> =>
+        (await ask(serviceOver(changing), path, { accept: 'image/png' })).headers.get('etag');
+      const paths = [`${pathOf(binary)}/frames/4/rendered`, `${pathOf(binary)}/frames/1,4/rendered`];
+      const before = await Promise.all(paths.map(tagOf));
+      await changing.add([lost.file]);
+      const after = await Promise.all(paths.map(tagOf));
+      expect(before.every((tag, i) => tag !== null && tag !== after[i])).toBe(true);
+      const ofSeries = `/studies/${study}/series/${binary.ref.seriesInstanceUid}/rendered`;
+      expect(await tagOf(ofSeries)).not.toBeNull();
+      expect(await tagOf(`/studies/${study}/rendered`)).toBeNull();
+    } finally {
+      await changing.close();
+    }
+  });
+
+  it('has the shape of the pixels of the image that it is shown over', async () => {
+    const response = await get(`${pathOf(onTall)}/rendered?viewport=100,100`);
+    const { width, height } = await seen(await bytesOf(response));
+    expect([width, height]).toEqual([100, 100]);
   });
 
   it('comes as an animation and in parts, too', async () => {
