@@ -15,6 +15,7 @@ import {
   colorOf,
   type ImageFrame,
   isSegmentation,
+  isSource,
   labelColors,
   type Overlap,
   overlapsOn,
@@ -74,8 +75,8 @@ export function overlayTreatment(loaded: LoadedSegmentation, image: InstanceRef)
       `The segmentation has more than ${maximumFrames} frames; ask for its own frames instead.`,
     );
   }
-  const found = new Map<number, Promise<readonly Found[]>>();
-  const overlaid = ({ metadata }: OpenImage, frameNumber: number): Promise<readonly Found[]> => {
+  const found = new Map<number, Promise<Overlaid>>();
+  const overlaid = ({ metadata }: OpenImage, frameNumber: number): Promise<Overlaid> => {
     const lying =
       found.get(frameNumber) ?? framesOn(loaded, { metadata, sopInstanceUid: image.sopInstanceUid, frameNumber });
     found.set(frameNumber, lying);
@@ -84,7 +85,7 @@ export function overlayTreatment(loaded: LoadedSegmentation, image: InstanceRef)
   return {
     identityOf: async () => [record.digest],
     frame: async (open, frameNumber) => {
-      const lying = await overlaid(open, frameNumber);
+      const { lying } = await overlaid(open, frameNumber);
       const heldBytes = lying.reduce((sum, one) => sum + loaded.image.frames.heldBytesOf(one.frameNumber), 0);
       if (lying.length > maximumOverlaid || heldBytes > maximumOverlaidBytes) {
         throw new ArchiveError(
@@ -95,9 +96,16 @@ export function overlayTreatment(loaded: LoadedSegmentation, image: InstanceRef)
       return treated(loaded, open, frameNumber, lying, heldBytes);
     },
     warnings: async (open, frameNumber) => {
-      const lying = await overlaid(open, frameNumber);
-      if (lying.length === 0) return ['No segment of the segmentation lies on this image.'];
-      return lying.some(({ overlap }) => overlap.fromImage !== undefined) ? [resampled] : [];
+      const { lying, ofOthers } = await overlaid(open, frameNumber);
+      return [
+        ...(lying.length === 0 ? ['No segment of the segmentation lies on this image.'] : []),
+        ...(lying.some(({ overlap }) => overlap.fromImage !== undefined) ? [resampled] : []),
+        ...(ofOthers > 0
+          ? [
+              `${ofOthers} frames of the segmentation lie here and were made from other images, as of other phases; they are not shown.`,
+            ]
+          : []),
+      ];
     },
   };
 }
@@ -110,13 +118,19 @@ interface Found {
   readonly overlap: Overlap;
 }
 
+interface Overlaid {
+  readonly lying: readonly Found[];
+  /** How many lie in the plane of the image and are left out. */
+  readonly ofOthers: number;
+}
+
 /** Of so many frames in between, other requests get their turn. */
 const framesAtOnce = 2_000;
 
 async function framesOn(
   { image, segmentation, segmentNumbers }: LoadedSegmentation,
   frame: ImageFrame,
-): Promise<readonly Found[]> {
+): Promise<Overlaid> {
   const found: Found[] = [];
   const overlapOn = overlapsOn(image.metadata, frame);
   for (let frameNumber = 1; frameNumber <= Math.min(segmentation.frameCount, image.frames.count); frameNumber++) {
@@ -128,7 +142,34 @@ async function framesOn(
     const overlap = overlapOn(frameNumber);
     if (overlap !== undefined) found.push({ frameNumber, overlap });
   }
-  return found;
+  const lying = ofOneMoment(found, image.metadata, segmentation, frame);
+  return { lying, ofOthers: found.length - lying.length };
+}
+
+/**
+ * Without those that show another moment of the same place, as the phases of a heart do: beside frames that were made from this very image none
+ * from others, and of a segment at one place none where they were made from several images.
+ */
+function ofOneMoment(
+  found: readonly Found[],
+  metadata: DicomJson,
+  segmentation: Segmentation,
+  frame: ImageFrame,
+): readonly Found[] {
+  const isThis = isSource(frame);
+  const known = found.map((one) => ({ one, sources: sourcesOf(metadata, one.frameNumber) }));
+  if (known.some(({ sources }) => sources.some(isThis))) {
+    return known.filter(({ sources }) => sources.length === 0 || sources.some(isThis)).map(({ one }) => one);
+  }
+  const places = Map.groupBy(known, ({ one: { frameNumber, overlap } }) =>
+    JSON.stringify([segmentNumberOf(metadata, segmentation, frameNumber), overlap]),
+  );
+  const isOne = (group: typeof known): boolean =>
+    new Set(group.map(({ sources }) => JSON.stringify(sources))).size === 1;
+  return [...places.values()]
+    .filter(isOne)
+    .flatMap((group) => group.map(({ one }) => one))
+    .toSorted((a, b) => a.frameNumber - b.frameNumber);
 }
 
 function treated(

@@ -1,7 +1,7 @@
 /**
- * A presentation state applied to one picture (PS3.4 §N.2): pseudo-colour, the displayed area with its spatial transformation, the viewport
- * that was asked for, and on top, at the resolution of the result, the graphics. Gray tables and shutters are part of the
- * attributes that the picture was made with (presentation-state.ts).
+ * A presentation state applied to one picture (PS3.4 §N.2): pseudo-colour, before anything is hidden or laid over; the displayed area with its
+ * spatial transformation, the viewport that was asked for, and on top, at the resolution of the result, the graphics. Gray tables
+ * and shutters are part of the attributes that the picture was made with (presentation-state.ts).
  */
 
 import type { LookupTable, Palette } from './lookup-table.ts';
@@ -19,9 +19,8 @@ export interface Presentation {
 
 /** Of a viewport, the source region counts in the displayed area (PS3.18 §8.3.5). Errors as of placePicture. */
 export function presentPicture(image: Picture, presentation: Presentation, viewport: Viewport | undefined): Picture {
-  const { placement, marks, pseudoColors } = presentation;
-  const colored = pseudoColors === undefined || image.channels === 3 ? image : pseudoColored(image, pseudoColors);
-  return drawMarks(placePicture(colored, placement, viewport), marks);
+  const { placement, marks } = presentation;
+  return drawMarks(placePicture(image, placement, viewport), marks);
 }
 
 /** Upper estimate, beside the picture itself. */
@@ -34,7 +33,10 @@ export function presentingNeedsBytes({ placement }: Presentation, viewport: View
 }
 
 /** PS3.4 §N.2.4.2: the full range of gray is the whole of the palette. */
-function pseudoColored({ width, height, pixels }: Picture, { red, green, blue }: Palette): Picture {
+export function inPseudoColors(picture: Picture, { pseudoColors }: Pick<Presentation, 'pseudoColors'>): Picture {
+  if (pseudoColors === undefined || picture.channels === 3) return picture;
+  const { red, green, blue } = pseudoColors;
+  const { width, height, pixels } = picture;
   const tables = [red, green, blue].map(tableOfGray);
   const [r, g, b] = tables as [Uint8Array, Uint8Array, Uint8Array];
   const colored = new Uint8Array(pixels.length * 3);

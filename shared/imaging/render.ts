@@ -12,7 +12,7 @@ import { type ColorProfile, encodeDeepPng, encodePicture, type RenderedMediaType
 import type { ImageAttributes, Window } from './image-attributes.ts';
 import { renderGray, renderGrayWide } from './lut.ts';
 import { drawOverlays, type OverlayPlane } from './overlay.ts';
-import { type Presentation, presentingNeedsBytes, presentPicture } from './presentation.ts';
+import { inPseudoColors, type Presentation, presentingNeedsBytes, presentPicture } from './presentation.ts';
 import { type DeepPicture, fitViewport, type Picture, targetSize, type Viewport } from './resample.ts';
 import { fitReduced, reductionFor } from './resolution.ts';
 import { overlayNeedsBytes, overlaySegments, type SegmentOverlay } from './segmentation-overlay.ts';
@@ -99,7 +99,8 @@ export async function renderPicture(request: PictureRequest): Promise<Picture> {
     ...layoutOf(request),
     reduction: reductionFor(request),
   });
-  const picture = pictureOf(decoded, attributes, window);
+  const plain = pictureOf(decoded, attributes, window);
+  const picture = presentation === undefined ? plain : inPseudoColors(plain, presentation);
   if (shutter !== undefined) applyShutter(picture, shutter, attributes);
   if (overlays.length > 0) drawOverlays(picture, overlays, attributes, await embeddedCells(request));
   const image = segments === undefined ? picture : await overlaySegments(picture, segments);

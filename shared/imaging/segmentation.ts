@@ -169,7 +169,8 @@ export interface ImageFrame {
   readonly frameNumber: number;
 }
 
-const isSource = ({ sopInstanceUid, frameNumber }: ImageFrame) => {
+/** Whether it is this image. */
+export const isSource = ({ sopInstanceUid, frameNumber }: Omit<ImageFrame, 'metadata'>) => {
   return (source: SourceImage): boolean =>
     source.sopInstanceUid === sopInstanceUid && (source.frameNumbers?.includes(frameNumber) ?? true);
 };
@@ -198,8 +199,11 @@ export function overlapsOn(segmentation: DicomJson, image: ImageFrame): (frameNu
   };
 }
 
+/** Positions of two that name no Frame of Reference are not known to be of one (PS3.3 §C.7.4.1). */
+const isSameSpace = (one: string | undefined, other: string | undefined): boolean => one !== undefined && one === other;
+
 function isElsewhere(segmentation: DicomJson, frameNumber: number, plane: SlicePosition): boolean {
-  if (text(segmentation['00200052']) !== plane.frameOfReferenceUid) return false;
+  if (!isSameSpace(text(segmentation['00200052']), plane.frameOfReferenceUid)) return false;
   const groups = functionalGroups(segmentation, frameNumber);
   const [x, y, z] = numbers(firstWith(groups, '00209113', ['00200032'])['00200032']);
   if (x === undefined || y === undefined || z === undefined) return false;
@@ -217,7 +221,7 @@ function overlapOf(
 ): Overlap | undefined {
   const isDerived = sourcesOf(segmentation, frameNumber).some(isSource(image));
   const own = planeOf(segmentation, frameNumber);
-  if (own === undefined || other === undefined || own.frameOfReferenceUid !== other.frameOfReferenceUid) {
+  if (own === undefined || other === undefined || !isSameSpace(own.frameOfReferenceUid, other.frameOfReferenceUid)) {
     return isDerived && sameMatrix(segmentation, image.metadata) ? { fromImage: undefined } : undefined;
   }
   const normal = cross(own.columnDirection, own.rowDirection);

@@ -104,6 +104,13 @@ const onTall = segmentationOf([{ segment: 1, position: '0\\0\\20', from: tall }]
   bitsAllocated: 1,
   pixels: Uint8Array.of(1, 0),
 });
+/** A heart at one place in three phases, of which the third has no segment. */
+const phases = [slice(40), slice(40), slice(40)] as const;
+const beating = segmentationOf(
+  phases.slice(0, 2).map((from) => ({ segment: 1, position: '0\\0\\40', from })),
+  'BINARY',
+  { bitsAllocated: 1, pixels: Uint8Array.of(0b0001_0001, 0b1000_0010) },
+);
 const photographed = segmentationOf([{ segment: 1, from: flat }], 'BINARY', {
   bitsAllocated: 1,
   pixels: Uint8Array.of(1, 0),
@@ -113,7 +120,9 @@ let fixture: ArchiveFixture;
 let service: ReturnType<typeof serviceOver>;
 beforeAll(async () => {
   fixture = await makeArchive(
-    [one, two, flat, tall, binary, fractional, labels, coarse, photographed, onTall].map(({ file }) => file),
+    [one, two, flat, tall, ...phases, beating, binary, fractional, labels, coarse, photographed, onTall].map(
+      ({ file }) => file,
+    ),
   );
   service = serviceOver(fixture);
 });
@@ -154,6 +163,18 @@ describe('an image with a segmentation', () => {
     expect(await letters(await get(`${pathOf(one)}/rendered?${over(labels, '&segmentNumbers=2')}`))).toBe('ggbggggg');
     expect((await get(`${pathOf(one)}/rendered?${over(labels, '&segmentNumbers=x')}`)).status).toBe(400);
     expect((await get(`${pathOf(one)}/rendered?segmentNumbers=1`)).status).toBe(400);
+  });
+
+  it('shows of several moments at its place its own, and none where it is not said which', async () => {
+    for (const [image, expected] of [
+      [phases[0], 'rgggrggg'],
+      [phases[1], 'grgggggr'],
+      [phases[2], 'gggggggg'],
+    ] as const) {
+      const response = await get(`${pathOf(image)}/rendered?${over(beating)}`);
+      expect(response.headers.get('warning')).toContain('made from other images');
+      expect(await letters(response)).toBe(expected);
+    }
   });
 
   it('shows fractions by their part of the largest one', async () => {

@@ -171,6 +171,19 @@ describe('the gray tables of a presentation state', () => {
       [40, 215, 7],
       [4, 251, 7],
     ]);
+    // Black is black and not the palette's colour of it; what is in colour lies on what the state shows.
+    const hidden = await renderPicture({
+      frame: new Uint8Array(4800).fill(40),
+      transferSyntaxUid: '1.2.840.10008.1.2.1',
+      attributes,
+      shutter: { rectangle: { left: 11, right: 70, upper: 5, lower: 50 }, gray: 0 },
+      segments: { frames: [], opacity: 1 },
+      presentation: presentationOf(frame, attributes),
+    });
+    expect([at(hidden, 0, 0), at(hidden, 40, 30)]).toEqual([
+      [0, 0, 0],
+      [40, 215, 7],
+    ]);
   });
 });
 

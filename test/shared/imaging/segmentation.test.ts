@@ -88,6 +88,12 @@ describe('a frame of a segmentation', () => {
     }
   });
 
+  it('does not lie by its position on an image when neither names a frame of reference, unless it was made from it', () => {
+    const grid = { space: '' };
+    expect(overlapsOn(segmentationIn(grid), imageOf(grid))(1)).toBeUndefined();
+    expect(overlapsOn(segmentationIn(grid, derivedFrom('1.5')), imageOf(grid))(1)).toEqual({ fromImage: undefined });
+  });
+
   it('without a place in space lies on the image that it was made from, frame by frame, if that has its matrix', () => {
     const image = { metadata: sizeOf({}), sopInstanceUid: '1.5', frameNumber: 3 };
     const made = (uid: string, ...frames: number[]) =>
