@@ -28,7 +28,7 @@ export interface FrameSource {
   heldBytesOf(frameNumber: number, reduction?: number): number;
   /**
    * One frame: whole, or its beginning as far as decoding needs it that is content with so many levels less than the full resolution,
-   * where the archive knows how far that is. Error `limit-exceeded` for one that no memory should hold.
+   * where the archive knows how far that is. In memory that nobody else reads. Error `limit-exceeded` for one that no memory should hold.
    */
   readOne(frameNumber: number, reduction?: number): Promise<Uint8Array>;
   /** Of a frame that is given as it lies in the archive, so that any part of it can be read by itself; undefined for others. */
@@ -91,7 +91,9 @@ function frameReader(
       return last.offsetBytes + last.lengthBytes;
     },
     async readOne(frameNumber, reduction = 0) {
-      return finish(await source.read(beginningOf(locate(frameNumber), reduction)), frameNumber);
+      const bytes = await source.read(beginningOf(locate(frameNumber), reduction));
+      // What is inflated is kept, for the next frame.
+      return finish(table.kind === 'deflated' ? Uint8Array.prototype.slice.call(bytes) : bytes, frameNumber);
     },
     lengthAsStoredBytes(frameNumber) {
       const range = locate(frameNumber);

@@ -10,7 +10,7 @@ import type { DicomJson, JsonElement } from '../dicom/dicom-json-model.ts';
 import { ArchiveError, isArchiveError } from '../errors.ts';
 import type { ColorProfile, RenderedMediaType } from '../imaging/encode.ts';
 import { animatedGif } from '../imaging/gif.ts';
-import { type BulkReader, imageAttributesOf, items, numbers } from '../imaging/image-attributes.ts';
+import { imageAttributesOf, items, numbers } from '../imaging/image-attributes.ts';
 import { overlaysOf } from '../imaging/overlay.ts';
 import { pixelAspectOf } from '../imaging/pixel-aspect.ts';
 import type { RenderRequest } from '../imaging/render.ts';
@@ -24,7 +24,7 @@ import type { FrameSource } from './frame-source.ts';
 import type { Manifests } from './manifests.ts';
 import type { ParseMetadata } from './parsed-metadata.ts';
 import { type RenderParameters, viewportFor } from './render-parameters.ts';
-import { openImage, type TreatedFrame, type Treatment } from './treatment.ts';
+import { type OpenImage, type TreatedFrame, type Treatment, usableImage } from './treatment.ts';
 
 /** One frame to one picture; RenderPool's `render`. */
 export type Render = (request: RenderRequest) => Promise<Uint8Array>;
@@ -35,6 +35,8 @@ export interface RenderOptions {
   readonly render: Render;
   /** For the frames that are being rendered or wait for it: whatever the queue is, memory is not it. */
   readonly frameBudget: ByteBudget;
+  /** For LUTs and overlays that are no part of the metadata, and may be longer than any frame. */
+  readonly bulkBudget: ByteBudget;
   /** For answers of many pictures: a few of all of theirs are given to `render` at a time, so that single ones get their turn. */
   readonly pictureTurns: ByteBudget;
   readonly parseMetadata: ParseMetadata;
@@ -50,7 +52,11 @@ export interface Pictures {
   /** In the order asked for, a few at a time being rendered ahead. */
   several(frameNumbers: readonly number[], mediaType: RenderedMediaType): AsyncGenerator<Uint8Array, void, undefined>;
   /** Runs as the instance says it should. */
-  animation(frameNumbers: readonly number[], mediaType: AnimatedMediaType): AsyncGenerator<Uint8Array, void, undefined>;
+  animation(
+    frameNumbers: readonly number[],
+    mediaType: AnimatedMediaType,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined>;
 }
 
 export type AnimatedMediaType = 'image/gif' | 'image/webp';
@@ -74,19 +80,20 @@ const defaultFrameTimeMs = 100;
  * Errors: `cannot-render`, `not-found` without frames; of the treatment.
  */
 export async function openPictures(
-  { archive, render, frameBudget, pictureTurns, parseMetadata }: RenderOptions,
+  { archive, render, frameBudget, bulkBudget, pictureTurns, parseMetadata }: RenderOptions,
   record: EntryRecord,
   entry: ManifestEntry,
   parameters: RenderParameters,
   treatment?: Treatment,
   firstFrame?: number,
 ): Promise<Pictures> {
-  const image = await openImage({ packs: archive.packs, parseMetadata }, record, entry);
-  const { frames, metadata, bulk } = image;
-  const drawn = (frameNumber: number) => drawnOver(metadata, frameNumber, bulk);
+  const usable = usableImage({ packs: archive.packs, parseMetadata, bulkBudget }, record, entry);
+  const { frames, metadata } = usable;
   const representativeFrameNumber = representativeOf(metadata, frames.count);
   const shown = firstFrame ?? representativeFrameNumber;
-  const ownWarnings = treatment === undefined ? drawn(1).warnings : await treatment.warnings(image, shown);
+  const ownWarnings = await usable.use(async (image) =>
+    treatment === undefined ? drawnOver(image, 1).warnings : treatment.warnings(image, shown),
+  );
   const profile = parameters.profile && {
     ...(await ownProfile(archive.packs, record, entry, metadata)),
     ...(parameters.profile !== 'yes' && { space: parameters.profile }),
@@ -98,16 +105,23 @@ export async function openPictures(
     parameters.annotation &&
     annotationOf(metadata, parameters.annotation, { number: frameNumber, count: frames.count });
 
-  const one = async (
+  const one = (
     frameNumber: number,
     mediaType: RenderedMediaType,
     viewport = parameters.viewport,
+  ): Promise<Uint8Array> => usable.use((image) => oneOf(image, frameNumber, mediaType, viewport));
+
+  const oneOf = async (
+    image: OpenImage,
+    frameNumber: number,
+    mediaType: RenderedMediaType,
+    viewport: RenderParameters['viewport'],
   ): Promise<Uint8Array> => {
     const treated = await treatment?.frame(image, frameNumber);
-    const attributes = treated?.attributes ?? imageAttributesOf(metadata, frameNumber, bulk);
+    const attributes = treated?.attributes ?? imageAttributesOf(metadata, frameNumber, image.bulk);
     const text = annotation(frameNumber);
     const { size, pixelAspect } = treated ?? { size: attributes, pixelAspect: pixelAspectOf(metadata, frameNumber) };
-    const { overlays, shutter } = treated === undefined ? drawn(frameNumber) : nothingDrawn;
+    const { overlays, shutter } = treated === undefined ? drawnOver(image, frameNumber) : nothingDrawn;
     const wanted = {
       transferSyntaxUid: frames.givenTransferSyntaxUid,
       attributes,
@@ -130,7 +144,7 @@ export async function openPictures(
     }
     const drawnOf = (reduction: number): Promise<Uint8Array> =>
       frameBudget.hold(frames.heldBytesOf(frameNumber, reduction), async () =>
-        render({ ...wanted, frame: await frames.readOne(frameNumber, reduction) }),
+        render({ ...wanted, frame: await frames.readOne(frameNumber, reduction), isOwnMemory: true }),
       );
     const reduction = isDeep(mediaType) ? 0 : reductionFor(wanted);
     if (frames.heldBytesOf(frameNumber, reduction) === frames.heldBytesOf(frameNumber)) return drawnOf(0);
@@ -149,13 +163,13 @@ export async function openPictures(
     one: (frameNumber, mediaType) => one(frameNumber, mediaType),
     several: (frameNumbers, mediaType) =>
       ahead(frameNumbers, pictureTurns, (frameNumber) => one(frameNumber, mediaType)),
-    animation: (frameNumbers, mediaType) => {
-      const { rows, columns } = imageAttributesOf(metadata, frameNumbers[0] ?? 1, bulk);
+    animation: (frameNumbers, mediaType, signal) => {
+      const { rows, columns } = sizeOf(metadata);
       const isLarge = Math.max(rows, columns) > animationPixels;
       const viewport =
         parameters.viewport ?? (isLarge ? { width: animationPixels, height: animationPixels } : undefined);
       const pictures = ahead(frameNumbers, pictureTurns, (frameNumber) => one(frameNumber, mediaType, viewport));
-      return animationOf(mediaType, pictures, frameTimeMs(metadata));
+      return animationOf(mediaType, pictures, frameTimeMs(metadata), signal);
     },
     warningsFor: (mediaType) => [
       ...parameters.warnings,
@@ -181,16 +195,20 @@ const sourceOf = (frames: FrameSource, frameNumber: number): NonNullable<Treated
 });
 
 /** What hides parts of a frame and what is drawn over it, as the image itself says; an overlay that serves as shutter is not drawn. */
-function drawnOver(metadata: DicomJson, frameNumber: number, bulk: BulkReader) {
+function drawnOver({ metadata, bulk }: OpenImage, frameNumber: number) {
   const { overlays, warnings } = overlaysOf(metadata, frameNumber, bulk);
-  const size = { rows: numbers(metadata['00280010'])[0] ?? 0, columns: numbers(metadata['00280011'])[0] ?? 0 };
-  const hidden = shutterOf(metadata, size, overlays);
+  const hidden = shutterOf(metadata, sizeOf(metadata), overlays);
   return {
     shutter: hidden.shutter,
     overlays: overlays.filter((overlay) => overlay !== hidden.shutter?.bitmap),
     warnings: [...warnings, ...hidden.warnings],
   };
 }
+
+const sizeOf = (metadata: DicomJson): { rows: number; columns: number } => ({
+  rows: numbers(metadata['00280010'])[0] ?? 0,
+  columns: numbers(metadata['00280011'])[0] ?? 0,
+});
 
 /** What is asked for and this media type has not. */
 export const mediaTypeWarnings = (
@@ -203,18 +221,20 @@ export const mediaTypeWarnings = (
   ...(profile && mediaType === 'image/gif' ? ['The iccprofile parameter is not supported for GIF.'] : []),
 ];
 
-/** One animation out of pictures of its media type, in pieces as they come. */
+/** One animation out of pictures of its media type, in pieces as they come. `signal`: the client has left. */
 export const animationOf = (
   mediaType: AnimatedMediaType,
   pictures: AsyncIterable<Uint8Array>,
   delayMs: number,
+  signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> =>
-  mediaType === 'image/gif' ? animatedGif(pictures, delayMs) : webpInTurn(pictures, delayMs);
+  mediaType === 'image/gif' ? animatedGif(pictures, delayMs) : webpInTurn(pictures, delayMs, signal);
 
 /** The animation in pieces, whose memory counts until the last one has been taken. */
 async function* webpInTurn(
   pictures: AsyncIterable<Uint8Array>,
   delayMs: number,
+  signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let end = (): void => {};
   await new Promise<void>((begin, refuse) => {
@@ -227,10 +247,24 @@ async function* webpInTurn(
     animatedWebpTurns.hold(1, work).catch(refuse);
   });
   try {
-    const bytes = await animatedWebp(pictures, delayMs, animatedWebpBytes);
+    const bytes = await animatedWebp(unlessAborted(pictures, signal), delayMs, animatedWebpBytes);
     for (let at = 0; at < bytes.length; at += pieceBytes) yield bytes.subarray(at, at + pieceBytes);
   } finally {
     end();
+  }
+}
+
+/** Nobody is given anything before the last picture is made, so that nothing else ends this when the client leaves. */
+async function* unlessAborted(
+  pictures: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const hasLeft = (): ArchiveError =>
+    new ArchiveError('unavailable', 'The client has left before the animation was made.');
+  if (signal.aborted) throw hasLeft();
+  for await (const picture of pictures) {
+    if (signal.aborted) throw hasLeft();
+    yield picture;
   }
 }
 

@@ -33,6 +33,8 @@ export interface FrameLayout {
    * low as the codestream allows; then the frame may end behind the last tile-part that this takes. Default 0.
    */
   readonly reduction?: number;
+  /** Values are looked at only, while the frame stays as it is: those of a native frame may be a view of it. */
+  readonly asView?: boolean;
 }
 
 type Decoder = (
@@ -43,11 +45,8 @@ type Decoder = (
 ) => DecodedFrame | Promise<DecodedFrame>;
 
 const decoders: Partial<Record<TransferSyntax['codec'], Decoder>> = {
-  native: (frame, attributes, syntax, { bitOffset }) =>
-    decodeNativeFrame(frame, attributes, {
-      littleEndian: syntax.littleEndian,
-      ...(bitOffset === undefined ? {} : { bitOffset }),
-    }),
+  native: (frame, attributes, { littleEndian }, { bitOffset = 0, asView = false }) =>
+    decodeNativeFrame(frame, attributes, { littleEndian, bitOffset, asView }),
   'deflate-frame': decodeDeflatedFrame,
   rle: decodeRleFrame,
   jpeg: decodeJpegFrame,

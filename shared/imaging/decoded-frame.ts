@@ -81,17 +81,21 @@ export function checkCodestream(header: CodestreamHeader, attributes: ImageAttri
   checkFrameSize(header.rows, header.columns);
 }
 
+type Cells = Uint8Array | Uint16Array | Uint32Array;
+
+interface CellLayout {
+  readonly bitsStored: number;
+  readonly highBit: number;
+  readonly signed: boolean;
+}
+
 /**
  * Cells as they lie in Bits Allocated become stored values: shifted down when High Bit is not Bits Stored - 1, masked
  * to Bits Stored and, for Pixel Representation 1, sign-extended. Works in place and returns a view of the same memory.
  */
-export function storedValues(
-  cells: Uint8Array | Uint16Array | Uint32Array,
-  layout: { readonly bitsStored: number; readonly highBit: number; readonly signed: boolean },
-): PixelValues {
+export function storedValues(cells: Cells, layout: CellLayout): PixelValues {
   const { bitsStored, highBit, signed } = layout;
-  const cellBits = cells.BYTES_PER_ELEMENT * 8;
-  const full = bitsStored === cellBits;
+  const full = bitsStored === cells.BYTES_PER_ELEMENT * 8;
   if (signed) {
     const values = signedView(cells);
     if (!full) {
@@ -107,6 +111,38 @@ export function storedValues(
     for (let i = 0; i < cells.length; i++) cells[i] = (cells[i]! >>> down) & mask;
   }
   return cells;
+}
+
+/**
+ * A view of the cells as stored values, where they are that already, as most are: above Bits Stored there are zeros, or the sign.
+ * Looking, several bytes at a time, takes a fraction of what copying and masking takes. Undefined where something would have to be changed.
+ */
+export function viewAsStored(cells: Cells, { bitsStored, highBit, signed }: CellLayout): PixelValues | undefined {
+  const cellBits = cells.BYTES_PER_ELEMENT * 8;
+  if (bitsStored < cellBits) {
+    if (highBit !== bitsStored - 1 || (cells.byteOffset | cells.byteLength) % 4 !== 0) return undefined;
+    let above = 0;
+    for (let bit = bitsStored; bit < 32; bit++) if (bit % cellBits >= bitsStored) above |= 1 << bit;
+    const words = new Int32Array(cells.buffer, cells.byteOffset, cells.byteLength >> 2);
+    if (((signed ? changesIn(words) : bitsIn(words)) & above) !== 0) return undefined;
+  }
+  return signed ? signedView(cells) : cells;
+}
+
+/** The bits that are set in any of the words; four at a time, which counts until it is compiled. */
+function bitsIn(words: Int32Array): number {
+  let bits = 0;
+  const last = words.length & ~3;
+  for (let i = 0; i < last; i += 4) bits |= words[i]! | words[i + 1]! | words[i + 2]! | words[i + 3]!;
+  for (let i = last; i < words.length; i++) bits |= words[i]!;
+  return bits;
+}
+
+/** The bits that are unlike the one below them in any of the words: where a sign goes on to the top, there are none. */
+function changesIn(words: Int32Array): number {
+  let bits = 0;
+  for (let i = 0; i < words.length; i++) bits |= words[i]! ^ (words[i]! << 1);
+  return bits;
 }
 
 /**

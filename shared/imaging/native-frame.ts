@@ -10,6 +10,7 @@ import {
   meaningOf,
   type PixelValues,
   storedValues,
+  viewAsStored,
 } from './decoded-frame.ts';
 import type { ImageAttributes } from './image-attributes.ts';
 
@@ -21,6 +22,8 @@ export interface NativeLayout {
   readonly interleaved?: boolean;
   /** The frame's memory is this decoder's to change: it was decompressed for it. */
   readonly isOwn?: boolean;
+  /** Values are looked at only, while the frame stays as it is: where they are its bytes, they may be a view of them. */
+  readonly asView?: boolean;
 }
 
 /** Bytes of a native frame, the last one possibly shared with the next frame when it is one-bit. */
@@ -75,7 +78,12 @@ function cellsOf(bytes: Uint8Array, cellCount: number, attributes: ImageAttribut
   if (bitsAllocated === 1) return unpackBits(bytes, cellCount, layout.bitOffset ?? 0);
   if (bitsAllocated === 12) return storedValues(unpackTwelve(bytes, cellCount, layout.bitOffset ?? 0), attributes);
   const width = bitsAllocated / 8;
-  const isUsable = layout.isOwn === true && bytes.byteOffset % 8 === 0;
+  const isAligned = bytes.byteOffset % 8 === 0;
+  if (isAligned && layout.asView === true && layout.littleEndian && pixelKind === 'integer') {
+    const values = viewAsStored(integersIn(bytes, cellCount, width), attributes);
+    if (values !== undefined) return values;
+  }
+  const isUsable = isAligned && layout.isOwn === true;
   // Else a copy, since values are masked in place and typed arrays want alignment (Buffer's own slice would not copy).
   const aligned = isUsable ? bytes : Uint8Array.prototype.slice.call(bytes, 0, cellCount * width);
   if (!layout.littleEndian) {
@@ -88,13 +96,16 @@ function cellsOf(bytes: Uint8Array, cellCount: number, attributes: ImageAttribut
   const { buffer, byteOffset } = aligned;
   if (pixelKind === 'double') return new Float64Array(buffer, byteOffset, cellCount);
   if (pixelKind === 'float') return new Float32Array(buffer, byteOffset, cellCount);
-  const cells =
-    width === 1
-      ? new Uint8Array(buffer, byteOffset, cellCount)
-      : width === 2
-        ? new Uint16Array(buffer, byteOffset, cellCount)
-        : new Uint32Array(buffer, byteOffset, cellCount);
-  return storedValues(cells, attributes);
+  return storedValues(integersIn(aligned, cellCount, width), attributes);
+}
+
+function integersIn(
+  { buffer, byteOffset }: Uint8Array,
+  count: number,
+  width: number,
+): Uint8Array | Uint16Array | Uint32Array {
+  if (width === 1) return new Uint8Array(buffer, byteOffset, count);
+  return width === 2 ? new Uint16Array(buffer, byteOffset, count) : new Uint32Array(buffer, byteOffset, count);
 }
 
 /** PS3.5 §8.1.1: the first pixel is the least significant bit of the first byte. */

@@ -21,6 +21,8 @@ import { applyShutter, type Shutter } from './shutter.ts';
 export interface RenderRequest {
   /** The bytes of one frame, its fragments joined. */
   readonly frame: Uint8Array;
+  /** Nobody else needs what lies around the frame in its memory: all of that may be handed to another thread. */
+  readonly isOwnMemory?: boolean;
   readonly transferSyntaxUid: string;
   readonly attributes: ImageAttributes;
   /** Of a native one-bit frame's first pixel within its first byte. */
@@ -160,7 +162,7 @@ function takeOver({ pixels }: DeepPicture, plain: Picture, drawn: Picture): void
   }
 }
 
-const layoutOf = ({ bitOffset }: PictureRequest) => (bitOffset === undefined ? {} : { bitOffset });
+const layoutOf = ({ bitOffset = 0 }: PictureRequest) => ({ bitOffset, asView: true });
 
 /** Stored values to what is seen of them: gray through its LUTs, or colour. The picture's memory is its own. */
 function pictureOf(decoded: DecodedFrame, attributes: ImageAttributes, window: Window | undefined): Picture {

@@ -180,15 +180,21 @@ export function workerBeside(moduleUrl: string, name: string): URL {
   return new URL(`./${name}${ending}`, moduleUrl);
 }
 
-/** A request with its frame's memory. A view into a larger buffer (Node pools small ones) is copied: transferring would take its neighbours along. */
-export function withOwnFrame<Request extends { readonly frame: Uint8Array }>(request: Request): HandedOver<Request> {
-  const frame = ownMemory(request.frame);
+/**
+ * A request with its frame's memory. A view into a larger buffer (Node pools small ones) is copied: transferring would take its neighbours
+ * along. That is what `isOwnMemory` allows, where there is less of them than of the frame.
+ */
+export function withOwnFrame<Request extends { readonly frame: Uint8Array; readonly isOwnMemory?: boolean }>(
+  request: Request,
+): HandedOver<Request> {
+  const frame = ownMemory(request.frame, request.isOwnMemory === true);
   return { message: { ...request, frame }, transfer: [frame.buffer] };
 }
 
-function ownMemory(frame: Uint8Array): Uint8Array<ArrayBuffer> {
-  const whole = frame.byteOffset === 0 && frame.byteLength === frame.buffer.byteLength;
-  return whole && frame.buffer instanceof ArrayBuffer ? new Uint8Array(frame.buffer) : new Uint8Array(frame);
+function ownMemory(frame: Uint8Array, isOwn: boolean): Uint8Array<ArrayBuffer> {
+  const { buffer, byteOffset, byteLength } = frame;
+  const goes = byteLength === buffer.byteLength || (isOwn && 2 * byteLength > buffer.byteLength);
+  return goes && buffer instanceof ArrayBuffer ? new Uint8Array(buffer, byteOffset, byteLength) : new Uint8Array(frame);
 }
 
 function asError(error: unknown): Error {

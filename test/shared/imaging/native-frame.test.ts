@@ -20,6 +20,38 @@ describe('native frames', () => {
     expect(await valuesOf([1, 0, 0, 0x80, 0xff, 0xff, 0, 0], { signed: true })).toEqual([1, -32768, -1, 0]);
   });
 
+  it('as a view of the frame where its bytes are the stored values, else as values of their own: the same ones', async () => {
+    const cells = fc.oneof(fc.nat(0xfff), fc.nat(0xffff), fc.integer({ min: -2048, max: 2047 }));
+    const cases = fc.record({
+      cells: fc.array(cells, { minLength: 1, maxLength: 9 }),
+      bitsAllocated: fc.constantFrom(8, 16, 32),
+      bitsStored: fc.integer({ min: 2, max: 16 }),
+      above: fc.nat(1),
+      signed: fc.boolean(),
+      byteOffset: fc.constantFrom(0, 2, 8),
+    });
+    await fc.assert(
+      fc.asyncProperty(cases, async ({ cells, bitsAllocated, above, signed, byteOffset, ...stored }) => {
+        const bitsStored = Math.min(bitsAllocated, stored.bitsStored);
+        const highBit = Math.min(bitsAllocated - 1, bitsStored - 1 + above);
+        const attributes = attributesWith({ columns: cells.length, bitsAllocated, bitsStored, highBit, signed });
+        const width = bitsAllocated / 8;
+        const frame = new Uint8Array(byteOffset + cells.length * width).subarray(byteOffset);
+        for (const [i, cell] of cells.entries()) for (let b = 0; b < width; b++) frame[i * width + b] = cell >> (8 * b);
+        const before = frame.slice();
+        const { values } = await decodeFrame(frame, EXPLICIT_LITTLE, attributes);
+        const viewed = await decodeFrame(frame, EXPLICIT_LITTLE, attributes, { asView: true });
+        expect(viewed.values).toEqual(values);
+        expect(frame).toEqual(before);
+      }),
+    );
+    const clean = Uint8Array.of(1, 2, 3, 0x0f);
+    const twelve = attributesWith({ columns: 2, bitsStored: 12, highBit: 11 });
+    const seen = await decodeFrame(clean, EXPLICIT_LITTLE, twelve, { asView: true });
+    expect(seen.values.buffer).toBe(clean.buffer);
+    expect((await decodeFrame(clean, EXPLICIT_LITTLE, twelve)).values.buffer).not.toBe(clean.buffer);
+  });
+
   it('8 bits in OB and, big endian, in OW, whose pairs are swapped', async () => {
     const eight = { bitsAllocated: 8 } as const;
     expect(await valuesOf([1, 2, 3, 4], { ...eight, pixelDataVr: 'OB' }, EXPLICIT_BIG)).toEqual([1, 2, 3, 4]);

@@ -67,6 +67,22 @@ describe('render pool', () => {
     expect(shared[0]).toBe(7);
   });
 
+  it('takes what lies around a frame along where that is said to be nobody else’s, and never a large rest', async () => {
+    const { render } = open({ threads: 1, timeoutMs: 30_000 });
+    const isOwnMemory = true;
+    const [around, large] = [new Uint8Array(72).fill(9), new Uint8Array(1024).fill(9)];
+    for (const memory of [around, large]) {
+      const png = await render({ ...request(), frame: memory.subarray(8, 72), isOwnMemory });
+      expect((await sharp(png).raw().toBuffer())[0]).toBe(9);
+    }
+    expect(around.byteLength).toBe(0);
+    expect(large.byteLength).toBe(1024);
+    // Node's own pool of small buffers, which no thread may take.
+    const pooled = Buffer.from(request(7).frame);
+    await render({ ...request(), frame: pooled, isOwnMemory });
+    expect(pooled[0]).toBe(7);
+  });
+
   it('hands an error over with its code, sentence and details', async () => {
     const { render } = open({ threads: 1, timeoutMs: 30_000 });
     await expect(render({ ...request(), frame: new Uint8Array(10) })).rejects.toMatchObject({

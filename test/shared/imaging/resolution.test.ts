@@ -265,7 +265,7 @@ describe('the resolution for a picture', () => {
 /** Whether a part changes which resolution will do, or is of no account. One that is new does not compile until it has been thought of. */
 const requestParts: Record<keyof PictureRequest, boolean> = {
   frame: false, transferSyntaxUid: true, attributes: true, bitOffset: false, window: true, shutter: true, overlays: true, viewport: true,
-  segments: true, presentation: true, bitDepth: true,
+  segments: true, presentation: true, bitDepth: true, isOwnMemory: false,
 }; // biome-ignore format: a list
 const attributeParts: Record<keyof ImageAttributes, boolean> = {
   rows: true, columns: true, samplesPerPixel: true, photometricInterpretation: true, planarConfiguration: false, bitsAllocated: false,
