@@ -113,7 +113,7 @@ async function* partsOf(
   for (const { instance, mediaType } of chosen) {
     const location = `${context.baseUrl}/${refPath(instance)}`;
     try {
-      yield* instanceParts(options, instance, mediaType, parameters, location);
+      yield* instanceParts(options, context, instance, mediaType, parameters, location);
     } catch (error) {
       // The answer has begun: one instance that fails must neither cut it off nor be passed over in silence.
       if (!isArchiveError(error)) throw error;
@@ -129,6 +129,7 @@ async function* partsOf(
 
 async function* instanceParts(
   options: RenderOptions,
+  context: Context,
   instance: StoredInstance,
   mediaType: string,
   parameters: RenderParameters,
@@ -147,7 +148,7 @@ async function* instanceParts(
   const frameNumbers = Array.from({ length: count }, (_, i) => i + 1);
   if (isAnimated(mediaType) && count > 1) {
     const headers = { 'Content-Type': mediaType, 'Content-Location': `${location}/rendered` };
-    yield { headers, body: pictures.animation(frameNumbers, mediaType) };
+    yield { headers, body: pictures.animation(frameNumbers, mediaType, context.request.signal) };
     return;
   }
   let frameNumber = 0;

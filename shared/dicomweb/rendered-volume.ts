@@ -128,7 +128,7 @@ async function answerPictures(
     const { movement } = parameters;
     const isSwinging = movement?.kind === 'swivel' && movement.rangeDegrees < 360;
     const order = isSwinging ? thereAndBack(inOrder) : inOrder;
-    const pictures = animationOf(mediaType, several(order), 1000 / (view.rateHz ?? 1));
+    const pictures = animationOf(mediaType, several(order), 1000 / (view.rateHz ?? 1), context.request.signal);
     return new Response(await begunStreamOf(pictures, context), { headers });
   }
   // A volume is a hundred megabytes: nobody has it read for the header fields alone.

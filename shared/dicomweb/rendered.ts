@@ -129,9 +129,12 @@ async function renderPictures(
   headers.set('content-type', chosen.mediaType);
   if (chosen.form === 'animation' && isAnimated(chosen.mediaType)) {
     headers.set('content-location', `${context.baseUrl}/${refPath(instance)}/rendered`);
-    return new Response(await begunStreamOf(pictures.animation(chosen.frameNumbers, chosen.mediaType), context), {
-      headers,
-    });
+    return new Response(
+      await begunStreamOf(pictures.animation(chosen.frameNumbers, chosen.mediaType, context.request.signal), context),
+      {
+        headers,
+      },
+    );
   }
   const [frameNumber = 1] = chosen.frameNumbers;
   const bytes = await pictures.one(frameNumber, chosen.mediaType);

@@ -171,10 +171,11 @@ function createHandler(settings: DicomwebOptions, offered: ReadonlySet<ServicePa
   const { archive, render, transcode, manifestCacheBytes = 64 * MIB, inspectEntry } = settings;
   const manifests = createManifests(archive.packs, manifestCacheBytes, inspectEntry);
   const frameBudget = createByteBudget(renderedAtOnceBytes, maximumWaitingPictures);
+  const bulkBudget = createByteBudget(renderedAtOnceBytes, maximumWaitingPictures);
   const pictureTurns = createByteBudget(picturesOfManyAtOnce, maximumWaitingTurns);
   const transcoder = createFrameTranscoder({ transcode });
   const parseMetadata = createMetadataParser();
-  const options = { archive, manifests, render, frameBudget, pictureTurns, transcoder, parseMetadata };
+  const options = { archive, manifests, render, frameBudget, bulkBudget, pictureTurns, transcoder, parseMetadata };
   const { volumes: pool, volumeCacheBytes: cacheBytes = 512 * MIB } = settings;
   const volumes = pool && createVolumes({ packs: archive.packs, manifests, parseMetadata, pool, cacheBytes });
   const search = createSearch(archive);

@@ -9,6 +9,7 @@ import type { DicomJson } from '../dicom/dicom-json-model.ts';
 import { type BulkReader, bulkNeededForRendering, type ImageAttributes } from '../imaging/image-attributes.ts';
 import type { RenderRequest } from '../imaging/render.ts';
 import { bulkPathOf, readBulk } from './bulkdata.ts';
+import type { ByteBudget } from './byte-budget.ts';
 import { type FrameSource, openFrames } from './frame-source.ts';
 import type { ParseMetadata } from './parsed-metadata.ts';
 
@@ -46,23 +47,78 @@ export interface Treatment {
   readonly warnings: (image: OpenImage, frameNumber: number) => Promise<readonly string[]>;
 }
 
-/** Of a LUT or of all frames of an overlay. */
+/** Of all LUTs and overlays of an image, with all of their frames. */
 const longestBulkBytes = 64 * 1024 * 1024;
+/** Of those of an image that lies under segments, or is one of several that are held. */
+const besideBulkBytes = 2 * 1024 * 1024;
 
-/** Errors: `not-found` without frames; those of reading. */
+export interface ImageReader {
+  readonly packs: PackStore;
+  readonly parseMetadata: ParseMetadata;
+}
+
+/** An image whose LUTs and overlays are read for each use, and held within a budget: they may be longer than its frames. */
+export interface UsableImage extends Pick<OpenImage, 'metadata' | 'frames'> {
+  use<T>(work: (image: OpenImage) => Promise<T>): Promise<T>;
+}
+
+/** Errors: `not-found` without frames; those of reading, and of the budget. */
+export function usableImage(
+  { bulkBudget, ...reader }: ImageReader & { readonly bulkBudget: ByteBudget },
+  record: EntryRecord,
+  entry: ManifestEntry,
+): UsableImage {
+  const frames = openFrames(reader.packs, record, entry);
+  const metadata = reader.parseMetadata(entry);
+  const needed = bulkNeeded(metadata, entry, longestBulkBytes);
+  // What is drawn of an overlay is a copy.
+  const heldBytes = 2 * needed.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
+  const open = async () => ({ metadata, frames, bulk: await readNeeded(reader.packs, record, entry, needed) });
+  return {
+    metadata,
+    frames,
+    use: async (work) =>
+      heldBytes === 0 ? work(await open()) : bulkBudget.hold(heldBytes, async () => work(await open())),
+  };
+}
+
+/** One that is held beside others, without what is long of its LUTs and overlays. Errors: `not-found` without frames; those of reading. */
 export async function openImage(
-  { packs, parseMetadata }: { readonly packs: PackStore; readonly parseMetadata: ParseMetadata },
+  { packs, parseMetadata }: ImageReader,
   record: EntryRecord,
   entry: ManifestEntry,
 ): Promise<OpenImage> {
   const frames = openFrames(packs, record, entry);
   const metadata = parseMetadata(entry);
-  const bulk = new Map<string, Uint8Array>();
-  for (const uri of bulkNeededForRendering(metadata)) {
+  const needed = bulkNeeded(metadata, entry, besideBulkBytes);
+  return { metadata, frames, bulk: await readNeeded(packs, record, entry, needed) };
+}
+
+interface NeededBulk {
+  readonly uri: string;
+  readonly path: string;
+  readonly lengthBytes: number;
+}
+
+/** As far as there is room: an overlay without its data is left out with a warning; a LUT or palette as long as this is none. */
+function bulkNeeded(metadata: DicomJson, entry: ManifestEntry, mostBytes: number): NeededBulk[] {
+  let room = mostBytes;
+  return bulkNeededForRendering(metadata).flatMap((uri) => {
     const path = bulkPathOf(uri);
-    // An overlay without its data is left out with a warning; a LUT or palette as long as this is none.
-    if ((entry.bulk[path]?.lengthBytes ?? 0) > longestBulkBytes) continue;
-    bulk.set(uri, await readBulk(packs, record, entry, path));
-  }
-  return { metadata, frames, bulk: (uri) => bulk.get(uri) };
+    const lengthBytes = entry.bulk[path]?.lengthBytes ?? 0;
+    if (lengthBytes > room) return [];
+    room -= lengthBytes;
+    return [{ uri, path, lengthBytes }];
+  });
+}
+
+async function readNeeded(
+  packs: PackStore,
+  record: EntryRecord,
+  entry: ManifestEntry,
+  needed: readonly NeededBulk[],
+): Promise<BulkReader> {
+  const bulk = new Map<string, Uint8Array>();
+  for (const { uri, path } of needed) bulk.set(uri, await readBulk(packs, record, entry, path));
+  return (uri) => bulk.get(uri);
 }

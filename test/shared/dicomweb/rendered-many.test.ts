@@ -182,6 +182,25 @@ describe('a multi-frame instance', () => {
     expect(await seen(await bytesOf(some))).toMatchObject({ pages: 2 });
   });
 
+  it('is no longer made as WebP when the client has left, who is given nothing before its last picture', async () => {
+    const client = new AbortController();
+    let rendered = 0;
+    const counting = serviceOver(fixture, {
+      render: (request) => {
+        rendered += 1;
+        client.abort();
+        return renderFrame(request);
+      },
+    });
+    const list = Array.from({ length: 100 }, (_, i) => (i % 4) + 1).join();
+    const request = new Request(`${base}${pathOf(cine)}/frames/${list}/rendered`, {
+      headers: { accept: 'image/webp' },
+      signal: client.signal,
+    });
+    expect((await counting(request)).status).toBe(503);
+    expect(rendered).toBeLessThan(5);
+  });
+
   it('is every frame in parts, and so are frames by number', async () => {
     const all = await partsOf(await ask(service, path, { accept: 'multipart/related; type="image/png"' }));
     expect(all.map(({ headers }) => headers['content-location']?.split('/').at(-2))).toEqual(['1', '2', '3', '4']);

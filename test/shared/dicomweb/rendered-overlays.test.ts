@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Service } from '#shared/dicomweb/service.ts';
+import { renderFrame } from '#shared/imaging/render.ts';
 import { type ArchiveFixture, makeArchive } from '#test/support/archive-fixture.ts';
 import { type MadeElement, type MadeInstance, makeInstance } from '#test/support/dicom-factory.ts';
 import { ask, bytesOf, serviceOver } from './ask.ts';
@@ -48,10 +49,17 @@ const collimated = image([
 ]);
 const nobody = image([{ tag: 0x00181600, vr: 'CS', value: 'RECTANGULAR' }]);
 
+/** Of an image of 8 x 8: 20 MiB of bits, nearly all of them beside it. */
+const vast = makeInstance({
+  rows: 8,
+  columns: 8,
+  extra: [...overlay(new Uint8Array(20 * 1024 * 1024)), us(0x60000010, 20_480), us(0x60000011, 8192)],
+});
+
 let fixture: ArchiveFixture;
 let service: Service;
 beforeAll(async () => {
-  fixture = await makeArchive([marked, cut, collimated, nobody].map(({ file }) => file));
+  fixture = await makeArchive([marked, cut, collimated, nobody, vast].map(({ file }) => file));
   service = serviceOver(fixture);
 });
 afterAll(() => fixture.close());
@@ -91,5 +99,21 @@ describe('a rendered picture', () => {
     const { at, warning } = await look(nobody);
     expect(at(0, 0)).toBe(100);
     expect(warning).toContain('The rectangle of the display shutter makes no shape and is not applied.');
+  });
+
+  it('waits until there is room for the overlays of its image, however many ask for it at once', async () => {
+    let [underWay, most] = [0, 0];
+    const bounded = serviceOver(fixture, {
+      async render(request) {
+        most = Math.max(most, ++underWay);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        underWay -= 1;
+        return renderFrame({ ...request, overlays: [] });
+      },
+    });
+    const asked = Array.from({ length: 12 }, () => ask(bounded, `${pathOf(vast)}/rendered`, { accept: 'image/png' }));
+    expect((await Promise.all(asked)).map(({ status }) => status)).toEqual(Array(12).fill(200));
+    // Read and copied they are 40 MiB each, of 128.
+    expect(most).toBeLessThan(4);
   });
 });
