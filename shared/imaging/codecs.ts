@@ -74,12 +74,31 @@ export function isLossyFrame(frame: Uint8Array, transferSyntaxUid: string): bool
   return codec === 'jpeg-ls' ? readJpegHeader(frame).lossy : true;
 }
 
-/** Upper estimate of what decoding and drawing one frame takes: wavelets in 32-bit words twice, values, picture, scaling. */
-export function memoryNeededBytes(attributes: ImageAttributes, transferSyntaxUid: string): number {
+/**
+ * Upper estimate of what decoding and drawing one frame takes: wavelets in 32-bit words twice, values, picture, scaling.
+ * @param reduction by how many levels lower than the full resolution it is decoded
+ */
+export function memoryNeededBytes(attributes: ImageAttributes, transferSyntaxUid: string, reduction = 0): number {
   const { rows, columns, samplesPerPixel, bitsAllocated } = attributes;
-  const samples = rows * columns * samplesPerPixel;
+  const samples = reduced(rows, reduction) * reduced(columns, reduction) * samplesPerPixel;
   const codecBytes = transferSyntaxOf(transferSyntaxUid).encapsulated ? 12 : 0;
   return samples * (codecBytes + 2 * Math.ceil(bitsAllocated / 8) + 2);
+}
+
+/**
+ * By how many levels lower than the full resolution `decodeFrame` gives the frame where `wanted` may be spared.
+ * @throws ArchiveError `cannot-render` as decoding it would
+ */
+export function decodedReduction(
+  frame: Uint8Array,
+  transferSyntaxUid: string,
+  attributes: ImageAttributes,
+  wanted: number,
+): number {
+  const { codec } = transferSyntaxOf(transferSyntaxUid);
+  if (wanted === 0 || (codec !== 'jpeg-2000' && codec !== 'htj2k')) return 0;
+  const codestream = unwrapJp2(frame);
+  return reductionOf(codestream, readJ2kHeader(codestream), attributes, wanted);
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 import { ArchiveError } from '../errors.ts';
 import { type Annotation, annotate } from './annotation.ts';
-import { decodeFrame, isLossyFrame, memoryNeededBytes } from './codecs.ts';
+import { decodedReduction, decodeFrame, isLossyFrame, memoryNeededBytes } from './codecs.ts';
 import { checkPhotometric, renderColor, renderSupplemental } from './color.ts';
 import type { DecodedFrame, PixelValues } from './decoded-frame.ts';
 import { type ColorProfile, encodeDeepPng, encodePicture, type RenderedMediaType } from './encode.ts';
@@ -72,7 +72,8 @@ export function renderingNeedsBytes(request: RenderRequest): number {
   const pixels = target.width * target.height;
   const scaling = viewport === undefined ? 0 : pixels * channels;
   const copies = (annotation === undefined ? 0 : 1) + (mediaType === 'image/gif' ? 3 : 0);
-  const decoding = memoryNeededBytes(attributes, transferSyntaxUid);
+  const reduction = decodedReduction(request.frame, transferSyntaxUid, attributes, reductionFor(request));
+  const decoding = memoryNeededBytes(attributes, transferSyntaxUid, reduction);
   // One is drawn at a time: its bits and its outline.
   const largest = overlays.reduce((most, overlay) => Math.max(most, overlay.rows * overlay.columns), 0);
   const isEmbedded = overlays.some(({ source }) => source.kind === 'embedded');

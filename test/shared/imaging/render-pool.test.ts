@@ -9,6 +9,7 @@ import sharp from 'sharp';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { RenderRequest } from '#shared/imaging/render.ts';
 import { createRenderPool, type RenderPool, type RenderPoolOptions } from '#shared/imaging/render-pool.ts';
+import { transcodeFrame } from '#shared/imaging/transcode.ts';
 import { attributesWith, EXPLICIT_LITTLE } from './image-fixture.ts';
 
 const request = (value = 1): RenderRequest => ({
@@ -115,6 +116,23 @@ describe('render pool', () => {
         code: 'cannot-render',
       });
     }
+  });
+
+  it('draws small what it refuses to draw whole, where a lower resolution takes less', async () => {
+    const side = 2048;
+    const attributes = attributesWith({ rows: side, columns: side, bitsStored: 12, highBit: 11 });
+    const window = { center: 2048, width: 4096, function: 'LINEAR' } as const;
+    const { bytes } = await transcodeFrame({
+      frame: new Uint8Array(new Uint16Array(side * side).fill(1000).buffer),
+      fromTransferSyntaxUid: EXPLICIT_LITTLE,
+      toTransferSyntaxUid: '1.2.840.10008.1.2.4.202',
+      attributes,
+    });
+    const { render } = open({ threads: 1, timeoutMs: 30_000, memoryMb: 64 });
+    const whole = () => ({ ...request(), transferSyntaxUid: '1.2.840.10008.1.2.4.202', attributes, window, frame: bytes.slice() }); // biome-ignore format: one thought
+    await expect(render(whole())).rejects.toMatchObject({ details: { neededBytes: side * side * 18 } });
+    const png = await render({ ...whole(), viewport: { width: 128, height: 128 } });
+    expect(await sharp(png).metadata()).toMatchObject({ width: 128, height: 128 });
   });
 
   it('a thread that hangs fails its request with timeout, and the next one gets another thread', async () => {
