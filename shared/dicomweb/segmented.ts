@@ -180,8 +180,9 @@ function treated(
   heldBytes: number,
 ): TreatedFrame {
   const attributes = imageAttributesOf(metadata, frameNumber, bulk);
-  const { overlays } = overlaysOf(metadata, frameNumber, bulk);
-  const { shutter } = shutterOf(metadata, attributes, overlays);
+  const planes = overlaysOf(metadata, frameNumber, bulk).overlays;
+  const { shutter } = shutterOf(metadata, attributes, planes);
+  const overlays = planes.filter((overlay) => overlay !== shutter?.bitmap);
   return {
     attributes,
     size: attributes,

@@ -162,6 +162,9 @@ export function codestreamValues(
   const cellBits = samples.BYTES_PER_ELEMENT * 8;
   if (!header.lossy) {
     if (!signed && !header.signed && precision === bitsStored) return samples;
+    // Above the bits of the codestream there are only signs: of no meaning where the data set knows of none.
+    if (!signed && precision < bitsStored)
+      return storedValues(samples, { bitsStored: precision, highBit: precision - 1, signed });
     if (bitsStored > cellBits) return storedValues(samples, { bitsStored: cellBits, highBit: cellBits - 1, signed });
     return storedValues(samples, { bitsStored, highBit, signed });
   }

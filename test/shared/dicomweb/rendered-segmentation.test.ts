@@ -104,6 +104,15 @@ const onTall = segmentationOf([{ segment: 1, position: '0\\0\\20', from: tall }]
   bitsAllocated: 1,
   pixels: Uint8Array.of(1, 0),
 });
+/** Of which its own bitmap hides the first pixel. */
+const hidden = slice(60, {
+  extra: [
+    ...window, orientation, el(0x00200032, 'DS', '0\\0\\60'), el(0x00280030, 'DS', '1\\1'), el(0x00200052, 'UI', space),
+    el(0x00181600, 'CS', 'BITMAP'), el(0x00181622, 'US', [0]), el(0x00181623, 'US', [0x6000]),
+    el(0x60000010, 'US', [2]), el(0x60000011, 'US', [4]), el(0x60000040, 'CS', 'G'), el(0x60000050, 'SS', [1, 1]),
+    el(0x60000100, 'US', [1]), el(0x60000102, 'US', [0]), el(0x60003000, 'OW', Uint8Array.of(1, 0)),
+  ],
+}); // biome-ignore format: a table
 /** A heart at one place in three phases, of which the third has no segment. */
 const phases = [slice(40), slice(40), slice(40)] as const;
 const beating = segmentationOf(
@@ -120,7 +129,7 @@ let fixture: ArchiveFixture;
 let service: ReturnType<typeof serviceOver>;
 beforeAll(async () => {
   fixture = await makeArchive(
-    [one, two, flat, tall, ...phases, beating, binary, fractional, labels, coarse, photographed, onTall].map(
+    [one, two, flat, tall, hidden, ...phases, beating, binary, fractional, labels, coarse, photographed, onTall].map(
       ({ file }) => file,
     ),
   );
@@ -196,6 +205,11 @@ describe('an image with a segmentation', () => {
     const response = await get(`${pathOf(two)}/rendered?${over(fractional)}`);
     expect(response.headers.get('warning')).toContain('No segment');
     expect(await letters(response)).toBe('gggggggg');
+  });
+
+  it('is hidden where its own shutter hides it', async () => {
+    for (const query of ['', `?${over(fractional)}`])
+      expect(await letters(await get(`${pathOf(hidden)}/rendered${query}`))).toBe('kggggggg');
   });
 
   it('is refused with what is no segmentation, or is not there', async () => {

@@ -10,6 +10,7 @@ import { overlaysOf } from '#shared/imaging/overlay.ts';
 import { renderFrame, renderingNeedsBytes, renderPicture } from '#shared/imaging/render.ts';
 import type { Picture } from '#shared/imaging/resample.ts';
 import { applyShutter, shutterOf } from '#shared/imaging/shutter.ts';
+import { codestreamOf, JPEG_LS } from '#test/shared/dicomweb/made-codestreams.ts';
 import { type ArbiterShutter, isShown } from './arbiter.ts';
 import { EXPLICIT_BIG, EXPLICIT_LITTLE, grayImage, jsonOf, noise } from './image-fixture.ts';
 
@@ -143,6 +144,20 @@ describe('overlay planes (PS3.3 C.9.2)', () => {
         const { picture } = await render(metadata, 1, frame, isBigEndian ? EXPLICIT_BIG : EXPLICIT_LITTLE);
         expect(shown(picture), `bit ${bitPosition}`).toEqual(['#.#', '.#.', '#.#']);
       }
+    }
+  });
+
+  it('embedded, are not seen in the signs of a codestream that has none of their bits', async () => {
+    const metadata = {
+      ...image(3, 3, { '00280103': ['US', 1], '00281050': ['DS', 5000], '00281051': ['DS', 2] }),
+      ...overlay('6000', 3, 3, undefined, { '60000100': ['US', 16], '60000102': ['US', 15] }),
+    };
+    const cells = new Uint8Array(Int16Array.from(cross, (bit) => -bit).buffer);
+    const of12Bits = { rows: 3, columns: 3, bitsStored: 12, signed: true };
+    for (const transferSyntaxUid of ['1.2.840.10008.1.2.4.90', '1.2.840.10008.1.2.4.201', JPEG_LS]) {
+      const frame = await codestreamOf(cells, of12Bits, transferSyntaxUid);
+      const { picture } = await render(metadata, 1, frame, transferSyntaxUid);
+      expect(shown(picture), transferSyntaxUid).toEqual(['...', '...', '...']);
     }
   });
 
