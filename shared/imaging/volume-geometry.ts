@@ -73,6 +73,7 @@ export function arrangeSlices(positions: readonly SlicePosition[]): SliceArrange
   const warnings = [
     ...checkPlaces(sorted, origin, sliceStep, normal),
     ...checkTilt(sliceStep, normal),
+    ...alternating(sorted),
     ...(first.frameOfReferenceUid === undefined
       ? ['The slices name no Frame of Reference; that their positions belong together is assumed.']
       : []),
@@ -265,6 +266,26 @@ function checkTilt(sliceStep: Vec3, normal: Vec3): string[] {
   if (degrees < TILT_WORTH_SAYING_DEGREES) return [];
   return [
     `The slices are tilted by ${degrees.toFixed(1)} degrees against the direction in which they follow each other (gantry tilt); planes are cut at their true positions.`,
+  ];
+}
+
+/** Which differ from slice to slice of one scan, too. */
+const TIMES = ['TriggerTime', 'FrameReferenceTime', 'NominalCardiacTriggerDelayTime'];
+
+/**
+ * Two scans, as of two phases, whose slices lie between each other's make a lattice, and a picture of both. So do the halves of one scan that was
+ * interleaved: it is said and not refused.
+ */
+function alternating(sorted: readonly SlicePosition[]): string[] {
+  const keywords = differing(sorted).filter((keyword) => {
+    const values = sorted.map(({ traits }) => traits[keyword]);
+    const kinds = new Set(values).size;
+    const changes = values.filter((value, i) => i > 0 && value !== values[i - 1]).length;
+    return !TIMES.includes(keyword) && kinds <= sorted.length / 2 && changes >= sorted.length / 2 && changes >= kinds;
+  });
+  if (keywords.length === 0) return [];
+  return [
+    `The slices alternate in ${keywords.sort().join(', ')}, as those of two scans do whose slices lie between each other's; they are taken as one volume.`,
   ];
 }
 

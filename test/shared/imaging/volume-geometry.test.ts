@@ -87,6 +87,17 @@ describe('slices that make a volume', () => {
     expect(arrangeSlices(nudge([0.2, 0, 0])).warnings).toEqual([expect.stringContaining('up to 0.2 mm beside')]);
   });
 
+  it('may be of two scans pushed into each other at half their distance, which is said; scans behind each other are not', () => {
+    const positions = positionsOf(latticeWith({ slices: 12 }));
+    const of = (numberOf: (slice: number) => number): readonly string[] =>
+      arrangeSlices(positions.map((one, i) => ({ ...one, traits: { AcquisitionNumber: `${numberOf(i)}` } }))).warnings;
+    expect(of((slice) => slice % 2)).toEqual([expect.stringContaining('alternate in AcquisitionNumber')]);
+    expect(of((slice) => slice % 3)).toEqual([expect.stringContaining('alternate in AcquisitionNumber')]);
+    for (const numberOf of [() => 1, (slice: number) => slice, (slice: number) => Math.floor(slice / 4)]) {
+      expect(of(numberOf)).toEqual([]);
+    }
+  });
+
   it('may name no Frame of Reference, which is said', () => {
     const positions = positionsOf(latticeWith()).map((one) => ({ ...one, frameOfReferenceUid: undefined }));
     expect(arrangeSlices(positions).warnings).toEqual([expect.stringContaining('no Frame of Reference')]);
