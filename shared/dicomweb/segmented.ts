@@ -45,6 +45,8 @@ const maximumFrames = 50_000;
 /** Laid over one picture: more than there are organs. */
 const maximumOverlaid = 256;
 const maximumOverlaidBytes = 64 * 1024 * 1024;
+/** Of the images under the frames of one segmentation, with what they say of themselves: those that are drawn now, no more. */
+const keptSources = 16;
 /** Tried for one that is here and lies under the segments. */
 const maximumSources = 8;
 
@@ -231,6 +233,10 @@ export function ownTreatment(options: RenderOptions, loaded: LoadedSegmentation)
   const sourceOf = (frameNumber: number): Promise<Source | undefined> => {
     const source = sources.get(frameNumber) ?? findSource(options, loaded, series, frameNumber);
     sources.set(frameNumber, source);
+    for (const oldest of sources.keys()) {
+      if (sources.size <= keptSources) break;
+      sources.delete(oldest);
+    }
     return source;
   };
   const saysItsSegment = (frameNumber: number): boolean => {
