@@ -10,7 +10,7 @@ import { randomBytes } from 'node:crypto';
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import type { SeriesRef, StudyRef } from '#shared/archive/records.ts';
 import { ArchiveError } from '#shared/errors.ts';
-import type { Calls, Condition, Timing } from './dynamo-calls.ts';
+import type { Calls, Condition } from './dynamo-calls.ts';
 import {
   type Counted,
   countedAttributes,
@@ -27,6 +27,7 @@ import {
 import { instancesOf } from './dynamo-instances.ts';
 import { type ItemKey, rangeOf, seriesKey, studyKey, studyPartition } from './dynamo-keys.ts';
 import { lookupsUpTo, monthKey } from './dynamo-lookups.ts';
+import type { Timing } from './retry.ts';
 
 type AggregateTable = Pick<ArchiveIndex, 'recount' | 'getStudy' | 'getSeries' | 'listSeries'>;
 

@@ -4,7 +4,6 @@
  * again: whoever repeats a conditional write must know whether the first one may have been done (its answer lost).
  */
 import { randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   BatchGetItemCommand,
   BatchWriteItemCommand,
@@ -23,14 +22,7 @@ import { fromStored, type Item, type StoredItem, storedValue, toStored, type Val
 import type { ItemKey, Range } from './dynamo-keys.ts';
 import { type IndexName, indexes, key } from './dynamo-table.ts';
 import { faultOf } from './faults.ts';
-
-export interface Timing {
-  /** Monotonic. */
-  readonly nowMs: () => number;
-  /** From 0 up to 1. */
-  readonly random: () => number;
-  readonly sleep: (ms: number) => Promise<unknown>;
-}
+import { defaultTiming, type Timing } from './retry.ts';
 
 export interface DynamoOptions {
   readonly tableName: string;
@@ -45,8 +37,6 @@ export interface DynamoOptions {
 const PATIENCE_MS = 20_000;
 const FIRST_PAUSE_MS = 20;
 const LONGEST_PAUSE_MS = 2_000;
-
-export const defaultTiming: Timing = { nowMs: () => performance.now(), random: Math.random, sleep: (ms) => sleep(ms) };
 
 /** What one search may cost. What it is asked of may be a moment old, and costs half. */
 export interface Meter {

@@ -5,11 +5,12 @@
  */
 import type { ArchiveIndex } from '#shared/archive/ports.ts';
 import { createAggregateTable } from './dynamo-aggregates.ts';
-import { createCalls, type DynamoOptions, defaultTiming } from './dynamo-calls.ts';
+import { createCalls, type DynamoOptions } from './dynamo-calls.ts';
 import { createInstanceTable } from './dynamo-instances.ts';
 import { createPackTable } from './dynamo-packs.ts';
 import { search } from './dynamo-search.ts';
 import { createTombstoneTable } from './dynamo-tombstones.ts';
+import { defaultTiming } from './retry.ts';
 
 /** The table is there, as dynamo-table.ts defines it. */
 export function createDynamoIndex(options: DynamoOptions): ArchiveIndex {

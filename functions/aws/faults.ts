@@ -25,6 +25,15 @@ const throttles: ReadonlySet<string> = new Set([
   'TransactionConflictException',
   'TransactionInProgressException',
   'ReplicatedWriteConflictException',
+  // S3: somebody else writes there right now, or what arrived was not what was sent. None of it is kept.
+  'ConditionalRequestConflict',
+  'OperationAborted',
+  'BadDigest',
+  'XAmzContentSHA256Mismatch',
+  'IncompleteBody',
+  // SQS: too many messages are in flight.
+  'OverLimit',
+  'KmsThrottled',
 ]);
 
 /** Who asks is not who may, or what is asked for was not deployed: nothing that trying again would mend soon. */
@@ -35,15 +44,24 @@ const misconfigured: ReadonlySet<string> = new Set([
   'ExpiredToken',
   'ExpiredTokenException',
   'IncompleteSignatureException',
+  'InvalidAccessKeyId',
   'InvalidSignatureException',
   'KMSAccessDeniedException',
+  'KmsAccessDenied',
+  'KmsDisabled',
+  'KmsInvalidState',
+  'KmsNotFound',
   'MissingAuthenticationTokenException',
+  'NoSuchBucket',
+  'PermanentRedirect',
+  'QueueDoesNotExist',
   'ResourceNotFoundException',
+  'SignatureDoesNotMatch',
   'UnrecognizedClientException',
 ]);
 
 const connection =
-  /^(ECONNRESET|ECONNREFUSED|ECONNABORTED|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|UND_ERR_.*)$/;
+  /^(ECONNRESET|ECONNREFUSED|ECONNABORTED|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|UND_ERR_.*|ERR_SSL_.*BAD_RECORD_MAC)$/;
 
 /** This clock is wrong: the SDK has learnt by how much from the answer, and signs the next request by the other one. */
 const isSkewed = (name: string, message: string): boolean =>
@@ -57,17 +75,22 @@ export function faultOf(error: unknown, what: string): Fault {
   const { name, message } = error;
   const { code, $metadata, $response } = error as {
     code?: unknown;
-    $metadata?: { httpStatusCode?: number };
-    $response?: unknown;
+    $metadata?: { httpStatusCode?: number; clockSkewCorrected?: boolean };
+    $response?: { statusCode?: number };
   };
   if (name === 'ConditionalCheckFailedException') return { kind: 'refused' };
-  if (throttles.has(name) || isSkewed(name, message)) return { kind: 'throttled' };
-  const status = $metadata?.httpStatusCode;
+  // What a HEAD is refused for it does not say: only that the SDK has found the clock to be wrong.
+  if (throttles.has(name) || isSkewed(name, message) || $metadata?.clockSkewCorrected === true)
+    return { kind: 'throttled' };
+  const status = $metadata?.httpStatusCode ?? $response?.statusCode;
   if (status !== undefined && status >= 500) return { kind: 'unsure' };
+  // S3 has waited in vain for bytes, or has begun to answer 200 before it knew.
+  if (name === 'RequestTimeout' || name === 'InternalError') return { kind: 'unsure' };
   if (name === 'TimeoutError' || (typeof code === 'string' && connection.test(code))) return { kind: 'unsure' };
   // An answer that broke off, or that a proxy gave.
   if (name === 'SyntaxError' && ($metadata !== undefined || $response !== undefined)) return { kind: 'unsure' };
-  if (misconfigured.has(name))
+  // A HEAD says no more than its status.
+  if (misconfigured.has(name) || status === 401 || status === 403)
     return {
       kind: 'failed',
       error: new ArchiveError(
