@@ -17,6 +17,8 @@ export interface QueueTrigger {
   readonly batch: number;
   /** Tries before a message goes to the dead letters. */
   readonly maxReceiveCount: number;
+  /** How long a message is hidden from others once it was received. */
+  readonly visibilitySeconds: number;
 }
 
 /** Calls the function once for each tenant. */
@@ -136,7 +138,7 @@ export const functions: readonly FunctionRow[] = [
   },
   {
     name: 'ingest',
-    trigger: { kind: 'queue', queue: 'pack-arrived', batch: 1, maxReceiveCount: 5 },
+    trigger: { kind: 'queue', queue: 'pack-arrived', batch: 1, maxReceiveCount: 5, visibilitySeconds: 1_800 },
     memoryMb: 1024,
     timeoutSeconds: 300,
     grants: { index: 'write', packs: 'write' },

@@ -2,7 +2,7 @@
  * The messages of a queue in SQLite, as plain functions on one connection; time comes in with each call. A message is
  * hidden until `visible_at_ms`; `hidden_for_ms` beside it shows it, too, when the clock was set back and would hide it longer.
  */
-import type { DeadLetter, QueueCounts, QueueMessage } from '#shared/archive/queue.ts';
+import type { QueueCounts, QueueMessage } from '#shared/archive/queue.ts';
 import type { Database } from './sqlite-database.ts';
 import type { OperationKind } from './sqlite-runner.ts';
 
@@ -23,6 +23,13 @@ export const queueMigrations: readonly string[] = [
   `,
 ];
 
+export interface StoredDeadLetter {
+  readonly id: string;
+  readonly body: string;
+  readonly reason: string;
+  readonly diedAtMs: number;
+}
+
 /** Bodies are JSON text. */
 export interface QueueEngine {
   send(bodies: readonly string[], delayMs: number, nowMs: number): void;
@@ -31,7 +38,7 @@ export interface QueueEngine {
   extend(ids: readonly string[], visibilityMs: number, nowMs: number): void;
   retry(id: string, reason: string, delayMs: number, nowMs: number): void;
   counts(nowMs: number): QueueCounts;
-  deadLetters(limit: number): readonly DeadLetter<string>[];
+  deadLetters(limit: number): readonly StoredDeadLetter[];
   redrive(ids: readonly string[] | undefined, nowMs: number): number;
 }
 
@@ -129,7 +136,6 @@ export function createQueueEngine(database: Database, maxReceiveCount: number): 
         .map((row) => ({
           id: `${row.id}.${row.receive_count}`,
           body: row.body as string,
-          receiveCount: row.receive_count as number,
           reason: row.reason as string,
           diedAtMs: row.died_at_ms as number,
         })),

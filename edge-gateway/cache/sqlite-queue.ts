@@ -2,8 +2,7 @@
  * The queue of one machine, on SQLite: what SQS is to the cloud. The messages are sqlite-messages.ts; threads and batches are
  * the index's (sqlite-rpc.ts): what is sent in one turn of the event loop shares one sync.
  */
-import type { Queue } from '#shared/archive/queue.ts';
-import { ArchiveError } from '#shared/errors.ts';
+import { encodeMessage, type Queue } from '#shared/archive/queue.ts';
 import type { QueueEngine } from './sqlite-messages.ts';
 import { createLazyExecutor, createLocalExecutor, createWorkerExecutor } from './sqlite-rpc.ts';
 import type { EngineSpec } from './sqlite-wire.ts';
@@ -19,8 +18,6 @@ export interface SqliteQueueOptions {
   readonly nowMs?: () => number;
 }
 
-const MAXIMUM_BODY_BYTES = 256 * 1024;
-
 /** The file opens with the first call, which has the errors of opening: `unavailable`, `damaged`. */
 export function createSqliteQueue<T>(options: SqliteQueueOptions): Queue<T> {
   const { file, inWorker = true, maxReceiveCount = 5, nowMs = Date.now } = options;
@@ -30,7 +27,7 @@ export function createSqliteQueue<T>(options: SqliteQueueOptions): Queue<T> {
     executor.call(method, ...args) as Promise<ReturnType<QueueEngine[M]>>;
 
   const sendAll: Queue<T>['sendAll'] = async (messages, { delayMs = 0 } = {}) => {
-    if (messages.length > 0) await call('send', messages.map(encode), delayMs, nowMs());
+    if (messages.length > 0) await call('send', messages.map(encodeMessage), delayMs, nowMs());
   };
   const decode = <R extends { readonly body: string }>(row: R) => ({ ...row, body: JSON.parse(row.body) as T });
 
@@ -50,13 +47,4 @@ export function createSqliteQueue<T>(options: SqliteQueueOptions): Queue<T> {
     redrive: (ids) => call('redrive', ids, nowMs()),
     close: () => executor.close(),
   };
-}
-
-function encode(message: unknown): string {
-  const body = JSON.stringify(message);
-  if (body === undefined) throw new TypeError('a message must be something that JSON can say');
-  if (Buffer.byteLength(body) > MAXIMUM_BODY_BYTES) {
-    throw new ArchiveError('too-large', `A message has at most ${MAXIMUM_BODY_BYTES} bytes of JSON; send a reference.`);
-  }
-  return body;
 }

@@ -14,7 +14,8 @@ for (const inWorker of [false, true]) {
     const queue = open();
     return {
       queue,
-      pass(ms) {
+      isExact: true,
+      async pass(ms) {
         nowMs += ms;
       },
       async reopen() {

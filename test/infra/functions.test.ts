@@ -80,4 +80,16 @@ describe('the function table', () => {
       'purge',
     ]);
   });
+
+  it('hides a message for six times as long as its function may run, and gives it tries enough', () => {
+    for (const { trigger, timeoutSeconds } of functions) {
+      if (trigger.kind !== 'queue') continue;
+      // Lambda holds back messages that it was throttled on; those come again while others work on them where this is shorter.
+      expect(trigger.visibilitySeconds).toBeGreaterThanOrEqual(6 * timeoutSeconds);
+      expect(trigger.visibilitySeconds).toBeLessThanOrEqual(12 * 60 * 60);
+      expect(trigger.maxReceiveCount).toBeGreaterThanOrEqual(5);
+      // All of a batch are worked on at once.
+      expect(trigger.batch).toBeLessThanOrEqual(10);
+    }
+  });
 });

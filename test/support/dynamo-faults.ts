@@ -1,5 +1,5 @@
 /**
- * What stands between the index and its DynamoDB in tests of faults: it hands requests on, or answers as DynamoDB does when it is busy,
+ * What stands between the index and its DynamoDB, or a queue and its SQS, in tests of faults: it hands requests on, or answers as AWS does when it is busy,
  * broken, or done with half of a batch, or lets the answer get lost after all was done.
  */
 import { once } from 'node:events';
@@ -16,7 +16,11 @@ export type Fault =
   /** Done, and the connection ends without an answer. */
   | 'answer-lost'
   /** Of a batch one half is done, and the other half is given back. */
-  | 'half';
+  | 'half'
+  /** Of a batch one half is done, and the other half will never be. */
+  | 'half-refused'
+  /** 400, nothing done. */
+  | 'denied';
 
 export interface FaultyWay {
   readonly endpoint: string;
@@ -54,6 +58,20 @@ export async function createFaultyWay(
         message: 'The level of configured provisioned throughput for the table was exceeded.',
       });
     if (fault === 'broken') return answer(500, { __type: 'com.amazonaws.dynamodb.v20120810#InternalServerError' });
+    if (fault === 'denied') return answer(400, { __type: 'AccessDeniedException', message: 'Not for you.' });
+    if ((fault === 'half' || fault === 'half-refused') && operation.endsWith('MessageBatch')) {
+      const asked = JSON.parse(body) as { Entries: { Id: string }[] };
+      const middle = asked.Entries.length >> 1;
+      const first = { text: '{}', status: 200 };
+      if (middle > 0)
+        Object.assign(first, await forward(JSON.stringify({ ...asked, Entries: asked.Entries.slice(0, middle) })));
+      const how =
+        fault === 'half'
+          ? { Code: 'InternalError', SenderFault: false }
+          : { Code: 'InvalidParameterValue', SenderFault: true };
+      const Failed = asked.Entries.slice(middle).map(({ Id }) => ({ Id, ...how }));
+      return answer(first.status, { ...(JSON.parse(first.text) as object), Failed });
+    }
     if (fault === 'half' && operation === 'BatchWriteItem') {
       const asked = JSON.parse(body) as { RequestItems: Record<string, unknown[]> };
       const [[table, items]] = Object.entries(asked.RequestItems) as [[string, unknown[]]];
