@@ -268,13 +268,14 @@ function averagedRows(pixels: Uint8Array | Uint16Array, length: number, average:
       }
       return line;
     }
-    for (let at = begin; at <= end; at += 4) {
+    for (let at = begin, left = end - begin + 1; left > 0; at += 4, left -= 4) {
       for (let i = 0; i < 4; i++) {
         // What lies behind the last counts nothing: any row will do.
         starts[i] = Math.min(at + i, end) * length;
         weights[i] = weightOf(at + i);
       }
-      addFourRows(line, pixels, starts, weights);
+      if (left > 2) addFourRows(line, pixels, starts, weights);
+      else addTwoRows(line, pixels, starts, weights);
     }
     return line;
   };
@@ -294,6 +295,14 @@ function addFourRows(line: Float64Array, pixels: Uint8Array, starts: Int32Array,
   for (let i = 0; i < line.length; i++) {
     line[i] = line[i]! + ofA * pixels[a + i]! + ofB * pixels[b + i]! + ofC * pixels[c + i]! + ofD * pixels[d + i]!;
   }
+}
+
+function addTwoRows(line: Float64Array, pixels: Uint8Array, starts: Int32Array, weights: Float64Array): void {
+  const a = starts[0]!;
+  const b = starts[1]!;
+  const ofA = weights[0]!;
+  const ofB = weights[1]!;
+  for (let i = 0; i < line.length; i++) line[i] = line[i]! + ofA * pixels[a + i]! + ofB * pixels[b + i]!;
 }
 
 function addDeepRow(line: Float64Array, row: Float64Array, weight: number): void {
@@ -340,7 +349,12 @@ function columnMixer(channels: number, way: Way): Mixer<Float64Array> {
 function averagedColumns(channels: number, average: Average, to: number): Mixer<Float64Array> {
   const { first, last, head, tail, full, total } = average;
   const mixed = new Float64Array(to * channels);
+  const isShort = total <= 2 * full;
   const mix = (line: Float64Array): Float64Array => {
+    if (channels === 1 && isShort) {
+      averageThrees(line, average, mixed);
+      return mixed;
+    }
     for (let c = 0; c < channels; c++) {
       for (let column = 0; column < to; column++) {
         const start = first[column]! * channels + c;
@@ -353,6 +367,17 @@ function averagedColumns(channels: number, average: Average, to: number): Mixer<
     return mixed;
   };
   return { mix, total };
+}
+
+/** Of gray, where an average is of up to three samples: twice as fast without a loop for each. */
+function averageThrees(line: Float64Array, average: Average, mixed: Float64Array): void {
+  const { first, last, head, tail, full } = average;
+  for (let column = 0; column < mixed.length; column++) {
+    const start = first[column]!;
+    const end = last[column]!;
+    const between = end - start > 1 ? line[start + 1]! : 0;
+    mixed[column] = head[column]! * line[start]! + full * between + tail[column]! * line[end]!;
+  }
 }
 
 function curvedColumns(channels: number, { taps, weights }: Curve, to: number): Mixer<Float64Array> {
