@@ -60,6 +60,9 @@ const misconfigured: ReadonlySet<string> = new Set([
   'UnrecognizedClientException',
 ]);
 
+/** These say what should have been signed, the token of the session in it: no part of an error that is logged. */
+const ofSignature = /Signature/;
+
 const connection =
   /^(ECONNRESET|ECONNREFUSED|ECONNABORTED|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|UND_ERR_.*|ERR_SSL_.*BAD_RECORD_MAC)$/;
 
@@ -97,7 +100,7 @@ export function faultOf(error: unknown, what: string): Fault {
         'unavailable',
         `The cloud does not let ${what} be used (${name}); whoever runs it must look at its deployment and its permissions.`,
         {},
-        error,
+        ofSignature.test(name) ? undefined : error,
       ),
     };
   if (name === 'ValidationException' && /item size/i.test(message))
