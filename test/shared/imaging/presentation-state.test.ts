@@ -13,7 +13,6 @@ import {
   presentedImages,
   presentedShutter,
 } from '#shared/imaging/presentation-state.ts';
-import { renderPicture } from '#shared/imaging/render.ts';
 import type { Picture } from '#shared/imaging/resample.ts';
 
 const el = (vr: string, ...Value: JsonValue[]): JsonElement => ({ vr, Value }) as JsonElement;
@@ -142,48 +141,6 @@ describe('the gray tables of a presentation state', () => {
   it('show the whole range of the modality values where there is no window, not the range of the frame', () => {
     const { windows } = presentedAttributes(about({ '00281052': el('DS', 10), '00281053': el('DS', 2) }));
     expect(windows).toEqual([{ center: 265, width: 510, function: 'LINEAR_EXACT' }]);
-  });
-
-  it('of a pseudo-color state end in its palette', async () => {
-    const table = (tag: string, values: number[]): DicomJson => ({
-      [`0028110${tag}`]: el('US', 256, 0, 8),
-      [`0028120${tag}`]: { vr: 'OW', InlineBinary: Buffer.from(Uint16Array.from(values).buffer).toString('base64') },
-    });
-    const ramp = Array.from({ length: 256 }, (_, i) => i);
-    const state = {
-      ...table('1', ramp),
-      ...table('2', ramp.toReversed()),
-      ...table(
-        '3',
-        ramp.map(() => 7),
-      ),
-    };
-    const frame = about(state, 1, 'pseudo-color');
-    const attributes = presentedAttributes(frame);
-    const picture = await renderPicture({
-      frame: Uint8Array.from({ length: 4800 }, (_, i) => i % 256),
-      transferSyntaxUid: '1.2.840.10008.1.2.1',
-      attributes,
-      presentation: presentationOf(frame, attributes),
-    });
-    expect([at(picture, 0, 0), at(picture, 40, 0), at(picture, 20, 3)]).toEqual([
-      [0, 255, 7],
-      [40, 215, 7],
-      [4, 251, 7],
-    ]);
-    // Black is black and not the palette's colour of it; what is in colour lies on what the state shows.
-    const hidden = await renderPicture({
-      frame: new Uint8Array(4800).fill(40),
-      transferSyntaxUid: '1.2.840.10008.1.2.1',
-      attributes,
-      shutter: { rectangle: { left: 11, right: 70, upper: 5, lower: 50 }, gray: 0 },
-      segments: { frames: [], opacity: 1 },
-      presentation: presentationOf(frame, attributes),
-    });
-    expect([at(hidden, 0, 0), at(hidden, 40, 30)]).toEqual([
-      [0, 0, 0],
-      [40, 215, 7],
-    ]);
   });
 });
 
