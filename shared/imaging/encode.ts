@@ -103,10 +103,11 @@ async function encodeWithProfile(
   quality: number | undefined,
   { own, space }: ColorProfile,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const colored: Picture =
-    picture.channels === 3
-      ? { ...picture, pixels: Uint8Array.from(picture.pixels) }
-      : { ...picture, channels: 3, pixels: Uint8Array.from({ length: picture.pixels.length * 3 }, (_, i) => picture.pixels[(i / 3) | 0]!) }; // biome-ignore format: one thought
+  const colored: Picture = {
+    ...picture,
+    channels: 3,
+    pixels: picture.channels === 3 ? new Uint8Array(picture.pixels) : threeTimes(picture.pixels),
+  };
   const usable = own !== undefined && picture.channels === 3 && isRgbProfile(own) ? own : undefined;
   const embed = embedders[mediaType];
   if (space === undefined) {
@@ -115,6 +116,12 @@ async function encodeWithProfile(
   const inSrgb = usable === undefined ? colored : await toSrgb(colored, usable);
   fromSrgb(inSrgb.pixels, space);
   return embed(await encodePicture(inSrgb, mediaType, quality), iccProfileOf(space), picture);
+}
+
+function threeTimes(gray: Uint8Array): Uint8Array {
+  const rgb = new Uint8Array(gray.length * 3);
+  for (let i = 0, to = 0; i < gray.length; i++, to += 3) rgb[to] = rgb[to + 1] = rgb[to + 2] = gray[i]!;
+  return rgb;
 }
 
 /** By libvips, which reads the profile of a file: so it becomes one. A profile that it cannot use is passed over. */
