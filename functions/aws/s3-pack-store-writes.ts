@@ -123,7 +123,9 @@ export function createWrites(calls: S3Calls, { aboveBytes, partBytes: leastPartB
     } catch (error) {
       await Promise.all(sending);
       await abort(upload);
-      throw error;
+      if (codeOf(error) !== 'NoSuchUpload') throw error;
+      // A gateway that begins to send the same pack ends what others have begun.
+      throw new ArchiveError('unavailable', 'The upload was ended by somebody else; try again.', {}, error);
     }
   }
 

@@ -1,18 +1,18 @@
 /**
- * The contract of pack stores, held on S3: over the wire of a strict stand-in.
+ * The contract of pack stores, held on S3: over the wire of a strict stand-in, or of the S3 that ARCHIPEL_S3_ENDPOINT names.
  */
 import { createS3PackStore } from '#functions/aws/s3-pack-store.ts';
-import { startTestS3 } from '#test/support/s3/server.ts';
+import { openTestBucket } from '#test/support/s3/bucket.ts';
 import { packStoreContract } from './pack-store.ts';
 
 packStoreContract('S3PackStore', async () => {
-  const s3 = await startTestS3();
-  const store = createS3PackStore({ bucket: s3.bucketName, client: s3.client });
+  const { bucket, client, close } = await openTestBucket();
+  const store = createS3PackStore({ bucket, client });
   return {
     store,
     async cleanup() {
       store.close();
-      await s3.close();
+      await close();
     },
   };
 });

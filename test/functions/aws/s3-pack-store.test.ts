@@ -149,6 +149,19 @@ describe('creating in parts', () => {
     expect(s3.requests.length - requested).toBe(2);
   });
 
+  it('can be tried again when somebody else has ended the upload', async () => {
+    const key = newKey();
+    const body = streamOf(bytes);
+    const ended = new TransformStream<Uint8Array, Uint8Array>({
+      transform(chunk, controller) {
+        s3.bucket.uploads.clear();
+        controller.enqueue(chunk);
+      },
+    });
+    await refused(store.create(key, body.pipeThrough(ended), expected), 'unavailable');
+    expect(await store.create(key, bytes, expected)).toBe('created');
+  });
+
   it('leaves nothing of a body that turns out to be another, or breaks off', async () => {
     await refused(store.create(newKey(), bytes, { ...expected, sha256: sha256(randomBytes(1)) }), 'checksum-mismatch');
     await refused(store.create(newKey(), streamOf(bytes.subarray(0, 6 * MIB)), expected), 'checksum-mismatch');
