@@ -171,18 +171,18 @@ describe('creating in parts', () => {
 });
 
 describe('reading', () => {
-  const bytes = randomBytes(17 * MIB + 77);
+  const bytes = randomBytes(9 * MIB + 77);
   const key = newKey();
   beforeEach(() => {
     s3.bucket.put(key, bytes, { ifNoneMatch: undefined, checksum: undefined, metadata: {} });
   });
 
   it('takes long ranges in pieces, short ones in one GET, and no HEAD', async () => {
-    const range = { offsetBytes: 70, lengthBytes: 17 * MIB };
-    expect(Buffer.compare(await store.read(key, range), bytes.subarray(70, 70 + 17 * MIB))).toBe(0);
-    expect(statuses('GetObject')).toEqual([206, 206, 206]);
+    const range = { offsetBytes: 70, lengthBytes: 9 * MIB };
+    expect(Buffer.compare(await store.read(key, range), bytes.subarray(70, 70 + 9 * MIB))).toBe(0);
+    expect(statuses('GetObject')).toEqual([206, 206]);
     await store.read(key, { offsetBytes: 5, lengthBytes: 500_000 });
-    expect(s3.requests).toHaveLength(4);
+    expect(s3.requests).toHaveLength(3);
   });
 
   it.each(['slow-down', 'broken', 'silent', 'reset', 'short', 'stalled', 'answer-lost'] as const)(
