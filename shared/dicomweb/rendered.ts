@@ -5,12 +5,13 @@
 import { ArchiveError } from '../errors.ts';
 import type { RenderedMediaType } from '../imaging/encode.ts';
 import { acceptOf, type MediaRange, negotiate, type Offer } from './accept.ts';
+import { isAnimated } from './animations.ts';
 import { begunStreamOf } from './body.ts';
 import { entityTag, isUnchanged, keptForAWhile, notModified, rangeHeaders, rangeOf } from './conditional.ts';
 import type { Context } from './context.ts';
 import { assertFramesExist } from './frames.ts';
 import { multipartRelated, type Part } from './multipart.ts';
-import { isAnimated, openPictures, type Pictures, type RenderOptions } from './pictures.ts';
+import { openPictures, type Pictures, type RenderOptions } from './pictures.ts';
 import { refPath } from './references.ts';
 import { parseRenderParameters, type RenderParameters } from './render-parameters.ts';
 import { retrieveRenderedMany } from './rendered-many.ts';
