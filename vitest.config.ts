@@ -2,6 +2,8 @@ import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 const apart = ['test/interop/**', 'test/browser/**', 'test/bench/**', 'test/faults/**'];
+/** The AWS side, on stand-ins that speak its protocols. */
+const aws = ['test/functions/aws/**/*.test.ts', 'test/contract/{dynamo,s3,sqs}-*.test.ts', 'test/support/s3/**/*.test.ts'] // biome-ignore format: one list;
 /** `shared/` is pure: no disk, no clock, no state. */
 const pure = 'test/shared/**/*.test.ts';
 /** Measures how long an honest peer waits: nothing else may run beside it. */
@@ -24,7 +26,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: [...apart, pure, '**/node_modules/**'],
+          exclude: [...apart, ...aws, pure, '**/node_modules/**'],
           // A process of its own costs each file a third of a second of two cores; none of them leaves anything behind for the next.
           isolate: false,
         },
@@ -32,6 +34,10 @@ export default defineConfig({
       {
         extends: true,
         test: { name: 'unit-pure', include: [pure], isolate: false },
+      },
+      {
+        extends: true,
+        test: { name: 'aws', include: aws, isolate: false },
       },
       {
         extends: true,

@@ -116,7 +116,7 @@ async function inspect(
   file: OpenFile,
   entry: PackEntry,
 ): Promise<Inspected | undefined> {
-  const inspector = new EntryInspector(entry.lengthBytes);
+  const inspector = new EntryInspector();
   try {
     for await (const bytes of chunksOf(file, entry, 0)) inspector.push(bytes);
     const { record, header } = inspector.end(tenant, packId, entry);

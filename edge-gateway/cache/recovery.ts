@@ -163,7 +163,7 @@ async function* readEntries(
   entries: readonly PackEntry[],
 ): AsyncGenerator<Recovered> {
   for (const entry of entries) {
-    const inspector = new EntryInspector(entry.lengthBytes);
+    const inspector = new EntryInspector();
     try {
       for (let at = 0; at < entry.lengthBytes; at += CHUNK_BYTES) {
         const chunk = Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, entry.lengthBytes - at));

@@ -21,16 +21,12 @@ const PREFIX_AND_GROUP_LENGTH = Buffer.from('4449434d02000000554c0400', 'hex');
 const MAX_FILE_META_BYTES = 64 * 1024;
 
 export class EntryInspector {
-  readonly #reader: InstanceReader;
+  /** Not told where the entry ends, as the gateway's was not: of lengths that lie, both must think the same. */
+  readonly #reader = new InstanceReader();
   readonly #hash = createHash('sha256');
   #start: Uint8Array = Buffer.alloc(0);
   #offsetBytes = 0;
   #dataSetOffsetBytes: number | undefined;
-
-  /** @param lengthBytes of the entry's data */
-  constructor(lengthBytes: number) {
-    this.#reader = new InstanceReader({ totalLengthBytes: lengthBytes });
-  }
 
   /** Takes the next bytes of the entry and keeps views on them while it reads the header. Error: `bad-dicom`. */
   push(bytes: Uint8Array): void {

@@ -78,7 +78,7 @@ class Inspection {
   readonly #instances: InstanceRecord[] = [];
   readonly #entries: Promise<ManifestEntry>[] = [];
   readonly #names = new Set<string>();
-  #inspector = new EntryInspector(0);
+  #inspector = new EntryInspector();
   #held: Uint8Array[] | undefined;
   #running = 0;
   #wake: (() => void) | undefined;
@@ -89,7 +89,7 @@ class Inspection {
     this.#key = key;
     this.scanner = new PackScanner({
       begin: ({ lengthBytes }) => {
-        this.#inspector = new EntryInspector(lengthBytes);
+        this.#inspector = new EntryInspector();
         this.#held = lengthBytes <= HELD_ENTRY_BYTES ? [] : undefined;
       },
       data: (bytes) => {

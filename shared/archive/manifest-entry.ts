@@ -75,7 +75,7 @@ async function headerOf(store: PackStore, key: string, record: EntryRecord, read
   } catch (error) {
     if (!isArchiveError(error, 'bad-dicom') && !isArchiveError(error, 'limit-exceeded')) throw error;
   }
-  const reader = new InstanceReader({ totalLengthBytes: lengthBytes });
+  const reader = new InstanceReader();
   for await (const bytes of await store.stream(key, { offsetBytes, lengthBytes })) if (reader.push(bytes)) break;
   reader.end();
   if (reader.header === undefined) throw damaged(record, reader.failure);

@@ -110,9 +110,15 @@ export class Site implements AsyncDisposable {
   async waitUntilDrained(timeoutMs = 60_000): Promise<void> {
     await until('everything to be archived', timeoutMs, async () => {
       const { backlog, packs } = await this.status();
-      if (packs.rejected.packs > 0) throw new Error(`the cloud rejected a pack: ${this.errors.join('\n')}`);
+      if (packs.rejected.packs > 0) throw new Error(`the cloud rejected packs: ${await this.rejections()}`);
       return backlog.packs === 0;
     });
+  }
+
+  /** By the cloud, with its reasons. */
+  async rejections(): Promise<string> {
+    const { items } = await this.cloud.archive.index.packsInState('default', 'rejected', { limit: 100 });
+    return items.map(({ packId, reason }) => `${packId}: ${reason}`).join('\n');
   }
 
   async status(): Promise<GatewayStatus> {
