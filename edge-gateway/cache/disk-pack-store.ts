@@ -3,8 +3,9 @@
  * so that a key shows a complete object or none. Packs that the receiver still fills can be read here as well, from the
  * folder where they lie open: an instance is readable from its acknowledgement on.
  */
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { dirname, join } from 'node:path';
+import { type Announcement, announcedBytes } from '#shared/archive/announced-body.ts';
 import { isStoreKey, parsePackKey } from '#shared/archive/keys.ts';
 import type { PackStore } from '#shared/archive/ports.ts';
 import type { ByteRange } from '#shared/archive/records.ts';
@@ -310,38 +311,25 @@ async function writeChecked(
   files: Files,
   path: string,
   body: Uint8Array | ReadableStream<Uint8Array>,
-  expected: { lengthBytes: number; sha256: string },
+  expected: Announcement,
 ): Promise<void> {
   const file = await files.create(path);
   try {
-    const hash = createHash('sha256');
-    let lengthBytes = 0;
-    let written = 0;
+    let writtenBytes = 0;
+    let heldBytes = 0;
     let held: Uint8Array[] = [];
     const write = async (): Promise<void> => {
-      const buffers = held;
+      await file.write(held, writtenBytes);
+      writtenBytes += heldBytes;
+      heldBytes = 0;
       held = [];
-      await file.write(buffers, written);
-      written = lengthBytes;
     };
-    for await (const chunk of body instanceof Uint8Array ? [body] : chunksOf(body)) {
-      lengthBytes += chunk.length;
-      if (lengthBytes > expected.lengthBytes)
-        throw new ArchiveError('checksum-mismatch', 'The body is longer than announced; send the announced bytes.', {
-          expectedBytes: expected.lengthBytes,
-        });
-      hash.update(chunk);
+    for await (const chunk of announcedBytes(body instanceof Uint8Array ? [body] : chunksOf(body), expected)) {
+      heldBytes += chunk.length;
       held.push(chunk);
-      if (lengthBytes - written >= WRITE_BYTES) await write();
+      if (heldBytes >= WRITE_BYTES) await write();
     }
     await write();
-    if (lengthBytes !== expected.lengthBytes)
-      throw new ArchiveError('checksum-mismatch', 'The body is shorter than announced; send all of it.', {
-        expectedBytes: expected.lengthBytes,
-        lengthBytes,
-      });
-    if (hash.digest('hex') !== expected.sha256)
-      throw new ArchiveError('checksum-mismatch', 'The SHA-256 of the body is not the announced one; send it again.');
     await file.datasync();
   } finally {
     await file.close();

@@ -23,6 +23,7 @@ import type { ItemKey, Range } from './dynamo-keys.ts';
 import { type IndexName, indexes, key } from './dynamo-table.ts';
 import { faultOf } from './faults.ts';
 import { defaultTiming, type Timing } from './retry.ts';
+import { workInHand } from './work-in-hand.ts';
 
 export interface DynamoOptions {
   readonly tableName: string;
@@ -95,8 +96,7 @@ export function createCalls({ tableName, client: config = {}, timing = defaultTi
     ...config,
     maxAttempts: 1,
   });
-  let isClosed = false;
-  const running = new Set<Promise<unknown>>();
+  const inHand = workInHand('The index');
 
   type Command = { readonly input: object };
   const sendOnce = (command: Command): Promise<Answer> =>
@@ -278,20 +278,10 @@ export function createCalls({ tableName, client: config = {}, timing = defaultTi
     },
 
     /** Runs what somebody asks of the index: to its end before it closes, and not at all afterwards. */
-    async guard<T>(work: () => Promise<T>): Promise<T> {
-      if (isClosed) throw new ArchiveError('unavailable', 'The index is closed.');
-      const work$ = work();
-      running.add(work$);
-      try {
-        return await work$;
-      } finally {
-        running.delete(work$);
-      }
-    },
+    guard: inHand.guard,
 
     async close(): Promise<void> {
-      isClosed = true;
-      await Promise.allSettled(running);
+      await inHand.close();
       client.destroy();
     },
   };

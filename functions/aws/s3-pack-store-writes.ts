@@ -13,14 +13,9 @@ import {
   PutObjectCommand,
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
+import { type Announcement, announcedBytes } from '#shared/archive/announced-body.ts';
 import { ArchiveError } from '#shared/errors.ts';
 import { codeOf, headOf, isPreconditionFailed, type S3Calls, toBase64 } from './s3-calls.ts';
-
-export interface Expectation {
-  readonly lengthBytes: number;
-  /** Lower-case hex. */
-  readonly sha256: string;
-}
 
 type Body = Uint8Array | ReadableStream<Uint8Array>;
 
@@ -66,7 +61,7 @@ export function createWrites(calls: S3Calls, { aboveBytes, partBytes: leastPartB
     });
   }
 
-  async function putInParts(key: string, body: Body, expected: Expectation): Promise<'created' | 'exists'> {
+  async function putInParts(key: string, body: Body, expected: Announcement): Promise<'created' | 'exists'> {
     const writer = newWriter();
     const begun = await calls.retried(() =>
       client.send(
@@ -105,7 +100,7 @@ export function createWrites(calls: S3Calls, { aboveBytes, partBytes: leastPartB
     try {
       const partBytes = Math.max(leastPartBytes, Math.ceil(expected.lengthBytes / MAX_PARTS));
       let count = 0;
-      for await (const bytes of piecesOf(checkedChunks(body, expected), partBytes)) {
+      for await (const bytes of piecesOf(announcedBytes(chunksOf(body), expected), partBytes)) {
         const one = send(++count, bytes)
           .catch((error: unknown) => {
             failure ??= { error };
@@ -154,7 +149,7 @@ export function createWrites(calls: S3Calls, { aboveBytes, partBytes: leastPartB
     await calls.retried(() => client.send(new AbortMultipartUploadCommand(upload), calls.options())).catch(() => {});
   }
 
-  return async (key: string, body: Body, expected: Expectation): Promise<'created' | 'exists'> => {
+  return async (key: string, body: Body, expected: Announcement): Promise<'created' | 'exists'> => {
     const isLong = expected.lengthBytes > aboveBytes;
     // Looking first spares the bytes of what is there; If-None-Match decides all the same.
     if ((isLong || !(body instanceof Uint8Array)) && (await calls.retried(() => headOf(calls, key))) !== undefined) {
@@ -164,12 +159,12 @@ export function createWrites(calls: S3Calls, { aboveBytes, partBytes: leastPartB
     if (isLong) return putInParts(key, body, expected);
     let bytes: Uint8Array;
     if (body instanceof Uint8Array) {
-      for await (const _ of checkedChunks(body, expected));
+      for await (const _ of announcedBytes(chunksOf(body), expected));
       bytes = body;
     } else {
       bytes = Buffer.allocUnsafeSlow(expected.lengthBytes);
       let at = 0;
-      for await (const chunk of checkedChunks(body, expected)) {
+      for await (const chunk of announcedBytes(chunksOf(body), expected)) {
         bytes.set(chunk, at);
         at += chunk.length;
       }
@@ -197,28 +192,6 @@ async function sha256Of(bytes: Uint8Array): Promise<string> {
     hash.update(bytes.subarray(at, at + HASH_BYTES));
   }
   return hash.digest('hex');
-}
-
-/** The bytes as they come, never more than were announced; ends with `checksum-mismatch` where they are not those. */
-async function* checkedChunks(body: Body, expected: Expectation): AsyncGenerator<Uint8Array, void, void> {
-  const hash = createHash('sha256');
-  let lengthBytes = 0;
-  for await (const chunk of chunksOf(body)) {
-    lengthBytes += chunk.length;
-    if (lengthBytes > expected.lengthBytes)
-      throw new ArchiveError('checksum-mismatch', 'The body is longer than announced; send the announced bytes.', {
-        expectedBytes: expected.lengthBytes,
-      });
-    hash.update(chunk);
-    yield chunk;
-  }
-  if (lengthBytes !== expected.lengthBytes)
-    throw new ArchiveError('checksum-mismatch', 'The body is shorter than announced; send all of it.', {
-      expectedBytes: expected.lengthBytes,
-      lengthBytes,
-    });
-  if (hash.digest('hex') !== expected.sha256)
-    throw new ArchiveError('checksum-mismatch', 'The SHA-256 of the body is not the announced one; send it again.');
 }
 
 /** A sender that goes away is the sender's failure, not the store's. */

@@ -15,9 +15,9 @@ import {
 } from '@aws-sdk/client-sqs';
 import { encodeMessage, type Queue, type QueueMessage } from '#shared/archive/queue.ts';
 import { inParallel } from '#shared/archive/walk.ts';
-import { ArchiveError } from '#shared/errors.ts';
 import { faultOf } from './faults.ts';
 import { defaultTiming, type Pace, retried, type Timing } from './retry.ts';
+import { workInHand } from './work-in-hand.ts';
 
 export interface SqsQueueOptions {
   readonly queueUrl: string;
@@ -68,20 +68,8 @@ export function createSqsQueue<T>({
     ...config,
     maxAttempts: 1,
   });
-  let isClosed = false;
-  const running = new Set<Promise<unknown>>();
-
-  /** To its end before the queue closes, and not at all afterwards. */
-  async function guarded<R>(work: () => Promise<R>): Promise<R> {
-    if (isClosed) throw new ArchiveError('unavailable', 'The queue is closed.');
-    const work$ = work();
-    running.add(work$);
-    try {
-      return await work$;
-    } finally {
-      running.delete(work$);
-    }
-  }
+  const inHand = workInHand('The queue');
+  const guarded = inHand.guard;
 
   /** One batch, whose entries succeed and fail each on its own. Rejects when those that can be done are. */
   async function inBatch<E extends Entry>(
@@ -258,8 +246,7 @@ export function createSqsQueue<T>({
       }),
 
     async close() {
-      isClosed = true;
-      await Promise.allSettled(running);
+      await inHand.close();
       client.destroy();
     },
   };
